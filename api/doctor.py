@@ -1,0 +1,76 @@
+"""The self-check of an installation: each finding says what was looked at, whether it is good, and what to do if not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from api import wiring
+from api.wiring import Server
+from audit import log
+from core.errors import BanyanError
+from core.settings import Settings
+from sandbox.docker_runtime import DockerRuntime
+from sandbox.self_check import Verdict, self_check
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at."""
+
+    name: str
+    good: bool
+    text: str
+
+
+def examine() -> list[Finding]:
+    """Look at everything; a part that cannot be reached is a finding, not an error."""
+    findings: list[Finding] = []
+    server = _server(findings)
+    if server is None:
+        return findings
+    findings += [_tried("log", lambda: _log_holds(server)), _tried("tmpfs", lambda: _staging_is_tmpfs(server.settings))]
+    findings += _isolation(server)
+    return findings
+
+
+def _server(findings: list[Finding]) -> Server | None:
+    try:
+        server = wiring.assemble()
+    except BanyanError as problem:
+        findings.append(Finding("settings, keys, database", good=False, text=f"{problem.text} ({problem.way_out})"))
+        return None
+    findings.append(Finding("settings, keys, database", good=True, text="can be read"))
+    return server
+
+
+def _tried(name: str, look: Callable[[], str]) -> Finding:
+    try:
+        return Finding(name, good=True, text=look())
+    except BanyanError as problem:
+        return Finding(name, good=False, text=problem.text)
+
+
+def _log_holds(server: Server) -> str:
+    server.journal.check_extends()
+    with server.journal.reading() as connection:
+        return f"{log.size_of(connection)} entries, extends the newest signed checkpoint"
+
+
+def _staging_is_tmpfs(settings: Settings) -> str:
+    mounts = [line.split() for line in open("/proc/mounts", encoding="utf-8")]  # noqa: SIM115, PTH123 - a kernel table
+    place = str(settings.staging_folder.resolve())
+    mount = max((entry for entry in mounts if place.startswith(entry[1])), key=lambda entry: len(entry[1]))
+    if mount[2] not in {"tmpfs", "ramfs"}:
+        return f"WARNING: {place} is {mount[2]}, not tmpfs: plaintext in use would reach a disk"
+    return f"{place} is {mount[2]}"
+
+
+def _isolation(server: Server) -> Iterator[Finding]:
+    try:
+        checks = self_check(DockerRuntime(server.settings.engine), server.jobs.image)
+    except BanyanError as problem:
+        yield Finding("engine", good=False, text=problem.text)
+        return
+    for check in checks:
+        yield Finding(check.name, good=check.verdict is Verdict.HELD, text=check.found or check.promise)

@@ -1,0 +1,58 @@
+"""Errors as problem+json (RFC 9457): the public part leaves, the private detail goes to the operator's log."""
+
+from __future__ import annotations
+
+import logging
+from typing import cast
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from core.errors import BanyanError
+
+PROBLEM = "application/problem+json"
+_log = logging.getLogger("banyan.api")
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error of the tree, of the framework and of nobody in the same form."""
+    app.add_exception_handler(BanyanError, _refusal)
+    app.add_exception_handler(RequestValidationError, _malformed)
+    app.add_exception_handler(HTTPException, _framework)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+async def _refusal(_request: Request, problem: Exception) -> JSONResponse:
+    error = cast("BanyanError", problem)
+    if error.detail:
+        _log.warning("refused %s: %s", error.code, error.detail)
+    return JSONResponse(error.public(), status_code=error.status, media_type=PROBLEM)
+
+
+async def _malformed(_request: Request, problem: Exception) -> JSONResponse:
+    first = cast("RequestValidationError", problem).errors()[0]
+    field = ".".join(str(part) for part in first["loc"])
+    return _problem(422, "request.malformed", f"{field}: {first['msg']}", {"field": field})
+
+
+async def _framework(_request: Request, problem: Exception) -> JSONResponse:
+    error = cast("HTTPException", problem)
+    code = {404: "request.no_such_address", 405: "request.method"}.get(error.status_code, "request.malformed")
+    return _problem(error.status_code, code, str(error.detail), {})
+
+
+async def _unexpected(_request: Request, problem: Exception) -> JSONResponse:
+    # The text of an unexpected exception may hold anything; its type and place are enough to find it.
+    trace = problem.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    place = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "unknown"
+    _log.error("internal error %s at %s", type(problem).__name__, place)
+    return _problem(500, "server.internal", "the server met an unexpected error; nothing was released", {})
+
+
+def _problem(status: int, code: str, text: str, where: dict[str, str]) -> JSONResponse:
+    members = {"type": f"urn:banyan:error:{code}", "title": text, "status": status, "code": code}
+    return JSONResponse({**members, **({"where": where} if where else {})}, status_code=status, media_type=PROBLEM)

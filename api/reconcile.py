@@ -1,0 +1,99 @@
+"""The reconciler's process: `python -m api.reconcile`, started and watched by `banyan-server serve`.
+
+It ends when its standard input ends, which is when the server is gone, however that came about.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import IO
+
+from api.logs import configure
+from api.reconcile_protocol import READY
+from api.wiring import assemble
+from jobs.ray_scheduler import RayScheduler
+from jobs.reconciler import Reconciler
+from jobs.releasing import Releasing
+from sandbox.docker_runtime import DockerRuntime
+
+STEP_SECONDS = 0.05
+
+_log = logging.getLogger("banyan.reconciler")
+
+
+def main() -> int:
+    """Take the lock, sweep, and step until told to stop."""
+    configure()
+    stop = threading.Event()
+    threading.Thread(target=_stop_with_parent, args=(stop,), daemon=True).start()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal reaches us too; the server says when to stop
+    server = assemble()
+    with _leadership(server.settings.state_folder / "reconciler.lock", stop) as lock:
+        if lock is None:
+            return 0
+        scheduler = RayScheduler(server.settings.lanes)
+        signal.signal(signal.SIGTERM, lambda *_: stop.set())  # ray.init put its own handler there
+        reconciler = Reconciler(
+            server.journal,
+            scheduler,
+            DockerRuntime(server.settings.engine),
+            server.staging,
+            Releasing(server.journal, server.keys),
+        )
+        try:
+            _work(reconciler, stop)
+        finally:
+            reconciler.close()
+    return 0
+
+
+def _work(reconciler: Reconciler, stop: threading.Event) -> None:
+    swept = False
+    sys.stdout.write(READY)
+    sys.stdout.flush()
+    while not stop.is_set():
+        if not swept:
+            swept = reconciler.try_sweep()
+        if swept:
+            reconciler.step()
+        stop.wait(STEP_SECONDS if swept else 1.0)
+
+
+def _stop_with_parent(stop: threading.Event) -> None:
+    while os.read(0, 4096):
+        pass
+    stop.set()
+
+
+class _leadership:  # noqa: N801 - reads as a statement
+    """One reconciler at a time on one state folder: a lock that the kernel gives back when its holder dies."""
+
+    def __init__(self, path: Path, stop: threading.Event) -> None:
+        self._path, self._stop = path, stop
+        self._file: IO[str] | None = None
+
+    def __enter__(self) -> IO[str] | None:
+        self._file = self._path.open("w")
+        while not self._stop.is_set():
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                self._stop.wait(0.2)
+            else:
+                return self._file
+        return None
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._file.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

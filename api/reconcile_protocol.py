@@ -1,0 +1,3 @@
+"""What the reconciler's process tells the server: one word, once."""
+
+READY = "ready\n"

@@ -1,0 +1,155 @@
+"""Assets: register, ingest, look up, mock data; the ingest report for operators only."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
+
+from api.auth import Caller, TheServer
+from assets import catalogue, mock, report, versions
+from assets.declaration import parse_declaration
+from assets.physical import csv_bytes, parquet_bytes
+from assets.source import Format
+from core.errors import Invalid, TooLarge, Unavailable
+from core.yaml_positions import MAX_BYTES
+from policies.authorizer import check
+from policies.model import Action
+from policies.populations import create_population
+
+router = APIRouter()
+MEDIA = {"parquet": "application/vnd.apache.parquet", "csv": "text/csv; charset=utf-8"}
+
+
+@router.post("/assets", status_code=201)
+async def register(
+    request: Request, server: TheServer, caller: Caller, filename: str = "declaration"
+) -> dict[str, Any]:
+    """Register an asset from the text of a declaration; creates its population with it, in one transaction."""
+    check(caller, Action.ASSET_REGISTER)
+    declaration = parse_declaration(await text_of(request), filename)
+    return await run_in_threadpool(_register, server, caller, declaration)
+
+
+def _register(server: TheServer, caller: Caller, declaration: Any) -> dict[str, Any]:
+    with server.journal.writing() as tx:
+        asset = catalogue.register(tx, declaration, caller.id)
+        create_population(
+            tx,
+            declaration.population.name,
+            id_namespace=declaration.population.id_namespace,
+            unit=declaration.population.unit,
+            accountant=declaration.budget.accountant,
+            epsilon=declaration.budget.epsilon,
+            delta=declaration.budget.delta,
+            block_count=asset.block_count,
+            actor=caller.id,
+        )
+        return dict(catalogue.entry(asset, versions.latest_version(tx.connection, asset.id)))
+
+
+@router.get("/assets")
+def listing(server: TheServer, caller: Caller, search: Annotated[str, Query(max_length=200)] = "") -> dict[str, Any]:
+    """The catalogue: declarations only, nothing of any data."""
+    check(caller, Action.ASSET_READ)
+    with server.journal.reading() as connection:
+        found = catalogue.listing(connection, search)
+        return {
+            "items": [catalogue.entry(asset, versions.latest_version(connection, asset.id)) for asset in found],
+        }
+
+
+@router.get("/assets/{sector}/{name}")
+def show(server: TheServer, caller: Caller, sector: str, name: str) -> dict[str, Any]:
+    """One asset of the catalogue."""
+    check(caller, Action.ASSET_READ)
+    with server.journal.reading() as connection:
+        asset = catalogue.get(connection, f"{sector}/{name}")
+        return dict(catalogue.entry(asset, versions.latest_version(connection, asset.id)))
+
+
+@router.post("/assets/{sector}/{name}/versions", status_code=201)
+async def ingest(
+    request: Request,
+    server: TheServer,
+    caller: Caller,
+    sector: str,
+    name: str,
+    form: Annotated[Format, Query(alias="format")],
+) -> dict[str, Any]:
+    """Make the next version from a file. The plaintext lies in tmpfs while it is read, and is gone afterwards."""
+    check(caller, Action.ASSET_INGEST)
+    with server.journal.reading() as connection:
+        catalogue.get(connection, f"{sector}/{name}")
+    upload = await run_in_threadpool(_upload_place, server.uploads)
+    try:
+        await _receive(request, upload, server.settings.upload_bytes)
+        version = await run_in_threadpool(server.ingest.version, f"{sector}/{name}", upload, form, caller.id)
+    finally:
+        await run_in_threadpool(upload.unlink, missing_ok=True)
+    return {"asset": version.asset, "version": version.number, "id": version.id, "state": version.state.value}
+
+
+@router.get("/assets/{sector}/{name}/versions/{number}/report")
+def ingest_report(server: TheServer, caller: Caller, sector: str, name: str, number: int) -> dict[str, Any]:
+    """What ingest kept and rejected, exactly; sealed to operators, and every reading is an event (design R14)."""
+    check(caller, Action.REPORT_READ)
+    with server.journal.writing() as tx:
+        version = versions.version(tx.connection, f"{sector}/{name}", number)
+        return report.read_report(tx, server.keys, version, caller.id)
+
+
+@router.get("/assets/{sector}/{name}/mock")
+def mock_data(
+    server: TheServer,
+    caller: Caller,
+    sector: str,
+    name: str,
+    rows: Annotated[int, Query(ge=1, le=1_000_000)] = 1000,
+    seed: Annotated[int, Query(ge=0, lt=2**63)] = 1,
+    form: Annotated[Literal["parquet", "csv"], Query(alias="format")] = "parquet",
+) -> Response:
+    """Mock data: a function of declaration, rows and seed only."""
+    check(caller, Action.ASSET_MOCK)
+    with server.journal.reading() as connection:
+        declaration = catalogue.get(connection, f"{sector}/{name}").declaration
+    table = mock.mock_table(declaration, rows, seed)
+    return Response(parquet_bytes(table) if form == "parquet" else csv_bytes(table), media_type=MEDIA[form])
+
+
+async def text_of(request: Request) -> str:
+    """The body as text. Raises TooLarge or Invalid (`request.not_text`)."""
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BYTES:
+            raise TooLarge("request.too_large", f"a file of this kind has at most {MAX_BYTES:,} bytes")
+    try:
+        return body.decode("utf-8")
+    except UnicodeDecodeError:
+        raise Invalid("request.not_text", "the file is not UTF-8 text") from None
+
+
+def _upload_place(folder: Path) -> Path:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder / secrets.token_hex(8)
+
+
+async def _receive(request: Request, upload: Path, most: int) -> None:
+    size = 0
+    try:
+        with upload.open("wb") as file:
+            async for chunk in request.stream():
+                size += len(chunk)
+                if size > most:
+                    raise TooLarge("ingest.too_large", f"a file to ingest has at most {most:,} bytes")
+                await run_in_threadpool(file.write, chunk)
+    except OSError:
+        raise Unavailable(
+            "ingest.staging_full",
+            "there is no room to receive the file; nothing was changed",
+            way_out="try again later",
+        ) from None

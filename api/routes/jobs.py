@@ -1,0 +1,65 @@
+"""Jobs: plan, submit, watch, cancel, result, receipt."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Body, Query, Response
+
+from api.auth import Caller, TheServer
+from api.result_files import as_csv, as_parquet
+
+router = APIRouter()
+Document = Annotated[dict[str, Any], Body()]
+
+
+@router.post("/plans")
+def plan(server: TheServer, caller: Caller, job: Document) -> dict[str, Any]:
+    """What a job would cost and give; free, and without opening data."""
+    return server.jobs.plan(caller, job)
+
+
+@router.post("/jobs", status_code=201)
+def submit(server: TheServer, caller: Caller, job: Document, mock: bool = False) -> dict[str, Any]:
+    """Submit a job, on real or on mock data."""
+    return server.jobs.submit_mock(caller, job) if mock else server.jobs.submit(caller, job)
+
+
+@router.get("/jobs")
+def listing(server: TheServer, caller: Caller) -> dict[str, Any]:
+    """The caller's own newest jobs."""
+    return {"items": server.jobs.listing(caller)}
+
+
+@router.get("/jobs/{job}")
+def show(server: TheServer, caller: Caller, job: str) -> dict[str, Any]:
+    """One of the caller's own jobs."""
+    return server.jobs.read(caller, job)
+
+
+@router.post("/jobs/{job}/cancel")
+def cancel(server: TheServer, caller: Caller, job: str) -> dict[str, Any]:
+    """Cancel a job; what was touched stays charged."""
+    return server.jobs.cancel(caller, job)
+
+
+@router.get("/jobs/{job}/result", response_model=None)
+def result(
+    server: TheServer,
+    caller: Caller,
+    job: str,
+    form: Annotated[Literal["json", "csv", "parquet"], Query(alias="format")] = "json",
+) -> dict[str, Any] | Response:
+    """The released table, with its guarantee."""
+    found = server.jobs.result(caller, job)
+    if form == "csv":
+        return Response(as_csv(found), media_type="text/csv; charset=utf-8")
+    if form == "parquet":
+        return Response(as_parquet(found), media_type="application/vnd.apache.parquet")
+    return found
+
+
+@router.get("/jobs/{job}/receipt")
+def receipt(server: TheServer, caller: Caller, job: str) -> dict[str, Any]:
+    """The release's receipt, to be checked offline."""
+    return server.jobs.receipt(caller, job)

@@ -1,0 +1,83 @@
+"""Usage policies: propose, decide, look up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Literal
+
+from fastapi import APIRouter, Request
+from fastapi.concurrency import run_in_threadpool
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy import Connection
+
+from api.auth import Caller, TheServer
+from api.routes.assets import text_of
+from assets import catalogue
+from policies import lifecycle, register
+from policies.authorizer import check
+from policies.model import Action
+from policies.policy_file import parse_policy
+from policies.usage import UsagePolicy
+
+router = APIRouter()
+Ending = Literal["reject", "suspend", "revoke"]
+ENDINGS = {"reject": lifecycle.reject, "suspend": lifecycle.suspend, "revoke": lifecycle.revoke}
+
+
+class Verdict(BaseModel):
+    """Which content is decided about, and why."""
+
+    model_config = ConfigDict(extra="forbid")
+    digest: str = Field(max_length=80)
+    reason: str = Field("", max_length=500)
+
+
+@router.post("/policies", status_code=201)
+async def propose(request: Request, server: TheServer, caller: Caller, filename: str = "policy") -> dict[str, Any]:
+    """Propose a policy from the text of its file."""
+    check(caller, Action.POLICY_PROPOSE)
+    policy = parse_policy(await text_of(request), filename, server.clock.now())
+    return await run_in_threadpool(_propose, server, caller, policy)
+
+
+def _propose(server: TheServer, caller: Caller, policy: UsagePolicy) -> dict[str, Any]:
+    with server.journal.writing() as tx:
+        found = lifecycle.propose(tx, policy, caller, _level_of(tx.connection, policy.assets))
+        return found.to_json(tx.now)
+
+
+@router.get("/policies")
+def listing(server: TheServer, caller: Caller) -> dict[str, Any]:
+    """The policies that the caller may know of."""
+    check(caller, Action.POLICY_READ)
+    with server.journal.reading() as connection:
+        return {"items": [found.to_json(server.clock.now()) for found in register.listing(connection, caller)]}
+
+
+@router.get("/policies/{name}")
+def show(server: TheServer, caller: Caller, name: str) -> dict[str, Any]:
+    """The version of a policy that decides now, or waits for its approval."""
+    check(caller, Action.POLICY_READ)
+    with server.journal.reading() as connection:
+        return register.readable(connection, caller, name).to_json(server.clock.now())
+
+
+@router.post("/policies/{name}/approve")
+def approve(server: TheServer, caller: Caller, name: str, verdict: Verdict) -> dict[str, Any]:
+    """Approve exactly the content that the digest names."""
+    with server.journal.writing() as tx:
+        content = register.readable(tx.connection, caller, name).content
+        level = _level_of(tx.connection, content.assets)
+        return lifecycle.approve(tx, name, verdict.digest, caller, level).to_json(tx.now)
+
+
+@router.post("/policies/{name}/{step}")
+def end(server: TheServer, caller: Caller, name: str, step: Ending, verdict: Verdict) -> dict[str, Any]:
+    """Reject a proposal, suspend a policy, or revoke it for good."""
+    with server.journal.writing() as tx:
+        return ENDINGS[step](tx, name, verdict.digest, caller, verdict.reason).to_json(tx.now)
+
+
+def _level_of(connection: Connection, assets: Iterable[str]) -> str:
+    """The highest level of the assets. Raises NotFound for one that does not exist."""
+    return max(catalogue.get(connection, asset).declaration.level for asset in assets)

@@ -1,0 +1,51 @@
+"""`serve`: the API in this process, the reconciler in a child; both ready, both ended together."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import signal
+import threading
+
+import uvicorn
+
+from api.app import application
+from api.processes import ReconcilerProcess
+from api.wiring import Server
+
+READY_SECONDS = 30
+_log = logging.getLogger("banyan.server")
+
+
+def serve(server: Server) -> int:
+    """Serve until SIGTERM or SIGINT; returns the exit code."""
+    shutil.rmtree(server.uploads, ignore_errors=True)
+    reconciler = ReconcilerProcess()
+    config = uvicorn.Config(
+        application(server, reconciler),
+        host=server.settings.host,
+        port=server.settings.port,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=5,
+    )
+    reconciler.start()
+    threading.Thread(target=_announce, args=(server, reconciler), daemon=True).start()
+    try:
+        uvicorn.Server(config).run()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        # uvicorn gives the handlers back; a second signal must not cut the clean-up short.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        reconciler.stop()
+        shutil.rmtree(server.uploads, ignore_errors=True)
+    return 0
+
+
+def _announce(server: Server, reconciler: ReconcilerProcess) -> None:
+    if reconciler.ready.wait(READY_SECONDS):
+        _log.info("ready on http://%s:%s", server.settings.host, server.settings.port)
+    else:
+        _log.critical("the reconciler is not ready; jobs stay queued")

@@ -1,0 +1,127 @@
+"""The composition root: the only reader of settings, and where every part meets the parts it needs."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+from assets.ingest import Ingest
+from assets.keys import KeyRing
+from assets.object_store import LocalObjectStore
+from audit.events import SYSTEM, Event, EventType
+from audit.log import Journal, size_of
+from audit.signer import FileSigner
+from core.clock import Clock, SystemClock
+from core.database import engine_for
+from core.errors import Conflict, Unavailable
+from core.migrate import is_current, upgrade
+from core.settings import Settings, read_settings
+from jobs.schedule import Node
+from jobs.service import JobService
+from jobs.staging import Staging
+
+
+@dataclass(frozen=True)
+class Server:
+    """Everything that routes and the reconciler work with."""
+
+    settings: Settings
+    instance: str
+    clock: Clock
+    journal: Journal
+    keys: KeyRing
+    ingest: Ingest
+    jobs: JobService
+    staging: Staging
+
+    @property
+    def uploads(self) -> Path:
+        """Where an upload lies while it is read: tmpfs."""
+        return self.settings.staging_folder / f"banyan-{self.instance}-uploads"
+
+
+def initialise() -> Settings:
+    """Make the state folder, keys, database and log, each unless it is there; returns the settings."""
+    settings = read_settings()
+    settings.state_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    KeyRing.create(settings.master_key)
+    FileSigner.create(settings.signer)
+    instance = settings.state_folder / "instance"
+    if not instance.exists():
+        instance.write_text(secrets.token_hex(6))
+    engine = engine_for(settings.database)
+    upgrade(engine)
+    journal = Journal(engine, SystemClock(), FileSigner(settings.signer, settings.origin))
+    with journal.writing() as tx:
+        if size_of(tx.connection) == 0:
+            facts = {"origin": settings.origin, "log_key": journal.signer.verifier_key}
+            tx.record(Event(EventType.LOG_OPENED, "log", SYSTEM, facts))
+    journal.publish_checkpoint()
+    engine.dispose()
+    return settings
+
+
+def migrate() -> None:
+    """Bring the database to the newest schema."""
+    engine = engine_for(read_settings().database)
+    upgrade(engine)
+    engine.dispose()
+
+
+def journal_of(settings: Settings, clock: Clock) -> Journal:
+    """The journal of an initialised server. Raises Conflict (`server.not_initialised`, `server.not_migrated`)."""
+    if not (settings.state_folder / "instance").is_file():
+        raise Conflict(
+            "server.not_initialised", "there is no server in the state folder", way_out="run banyan-server init first"
+        )
+    engine = engine_for(settings.database)
+    if not is_current(engine):
+        raise Conflict(
+            "server.not_migrated", "the database has an older schema", way_out="run banyan-server migrate first"
+        )
+    return Journal(engine, clock, FileSigner(settings.signer, settings.origin))
+
+
+def assemble(settings: Settings | None = None) -> Server:
+    """All parts, from the settings."""
+    settings, clock = settings or read_settings(), SystemClock()
+    journal, keys = journal_of(settings, clock), KeyRing.open(settings.master_key)
+    instance, blocks = (settings.state_folder / "instance").read_text(), settings.state_folder / "blocks"
+    node = Node(
+        lanes=settings.lanes,
+        lane_memory_bytes=settings.lane_memory_bytes,
+        start_seconds=settings.start_seconds,
+        rows_per_second=settings.rows_per_second,
+        cancel_seconds=settings.cancel_seconds,
+    )
+    return Server(
+        settings=settings,
+        instance=instance,
+        clock=clock,
+        journal=journal,
+        keys=keys,
+        ingest=Ingest(journal, LocalObjectStore(blocks), keys),
+        jobs=JobService(journal, keys, node, image_id(settings.images_file, "query")),
+        staging=Staging(
+            keys=keys,
+            node=node,
+            engine=settings.engine,
+            store=blocks,
+            folder=settings.staging_folder / f"banyan-{instance}",
+            sealed=settings.state_folder / "sealed",
+            owner=instance,
+        ),
+    )
+
+
+def image_id(images: Path, name: str) -> str:
+    """The pinned id of an image, as the image build wrote it. Raises Unavailable (`image.unknown`)."""
+    try:
+        found = json.loads(images.read_text(encoding="utf-8"))[name]["id"]
+    except (OSError, ValueError, KeyError):
+        raise Unavailable(
+            "image.unknown", f"the image build has not written {images}", way_out="run just images"
+        ) from None
+    return str(found)

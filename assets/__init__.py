@@ -1,0 +1,1 @@
+"""Registered tables: declarations, catalogue, ingest into encrypted blocks, mock data."""

@@ -1,0 +1,113 @@
+"""How a file becomes a version: read whole, judged row by row, placed, encrypted and stored, and only then made known.
+
+Until the last transaction nothing refers to what is being written, so a failure at any point leaves every earlier version as
+it was and removes what was written.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from assets.accept import Accepted, accept
+from assets.blocks import FOLDER, Block, Place, close_block, digest_of, folder_of, new_version_key, padded_bytes
+from assets.catalogue import Asset, get
+from assets.keys import KeyRing
+from assets.object_store import ObjectStore
+from assets.overlap import check_apart, seal_sketch, sketch_of, sketch_path
+from assets.physical import parquet_bytes
+from assets.placement import placed
+from assets.report import report_of, seal_report
+from assets.source import Format, Upload, read_source
+from assets.versions import NewVersion, Version, VersionState, add_version, known_ids, next_number
+from audit.events import Event, EventType
+from audit.log import Journal
+from core.canonical import digest
+from core.errors import BanyanError, Conflict
+from core.ids import new_id
+
+_ORPHAN_SECONDS = 24 * 3600
+
+
+@dataclass(frozen=True)
+class Ingest:
+    """What ingest works with: the log, the storage, the keys. There is no ingest without keys."""
+
+    journal: Journal
+    store: ObjectStore
+    keys: KeyRing
+
+    def version(self, asset_id: str, upload: Upload, form: Format, actor: str) -> Version:
+        """Make the next version of an asset from a file, of which the plaintext is in memory or on a tmpfs.
+
+        Raises Invalid (`ingest.unreadable`), Conflict (`ingest.too_large`, `ingest.population_overlap`) or
+        Unavailable (`ingest.storage_full`, `storage.unreachable`); then there is no new version, and the refusal is in the log.
+        """
+        with self.journal.reading() as connection:
+            asset = get(connection, asset_id)
+        version_id = new_id("version")
+        try:
+            return self._made(asset, version_id, upload, form, actor)
+        except BaseException as problem:
+            self.store.remove_folder(folder_of(version_id))
+            if isinstance(problem, BanyanError):
+                self._record_refusal(asset, problem.code, actor)
+            raise
+
+    def remove_orphans(self) -> int:
+        """Remove blocks that a crash left behind; returns of how many versions. Their keys were never stored."""
+        with self.journal.reading() as connection:
+            known = known_ids(connection)
+        before = self.journal.clock.now().timestamp() - _ORPHAN_SECONDS
+        found = [name for name, changed in self.store.folders(FOLDER).items() if name not in known and changed < before]
+        for name in found:
+            self.store.remove_folder(folder_of(name))
+        return len(found)
+
+    def _made(self, asset: Asset, version_id: str, upload: Upload, form: Format, actor: str) -> Version:
+        declaration = asset.declaration
+        source, ignored = read_source(upload, form, [column.name for column in declaration.columns])
+        accepted = accept(source, declaration, declaration.null_values if form is Format.CSV else ())
+        sketch = sketch_of(asset, self.keys, [str(unit).encode() for unit in accepted.unit.values])
+        key = new_version_key()
+        blocks = self._stored(asset, version_id, accepted, key)
+        root = digest(["banyan.version/1", version_id, [block.digest for block in blocks]])
+        report = seal_report(self.keys, version_id, declaration, report_of(accepted, ignored))
+        self.store.put(sketch_path(version_id), seal_sketch(asset, self.keys, version_id, sketch))
+        with self.journal.writing() as tx:
+            check_apart(tx.connection, self.store, self.keys, asset, sketch)
+            number = next_number(tx.connection, asset.id)
+            version = Version(version_id, asset.id, number, VersionState.READY, root)
+            add_version(tx, NewVersion(version, self.keys.wrap(version_id, key), report, blocks), actor)
+        return version
+
+    def _record_refusal(self, asset: Asset, code: str, actor: str) -> None:
+        """The refusal changed nothing, so where the log cannot be written the person must still learn why it was refused."""
+        with suppress(SQLAlchemyError), self.journal.writing() as tx:
+            tx.record(Event(EventType.VERSION_REFUSED, asset.id, actor, {"code": code}))
+
+    def _stored(self, asset: Asset, version_id: str, accepted: Accepted, key: bytes) -> list[Block]:
+        population = asset.declaration.population
+        placement_key = self.keys.placement_key(population.name, population.id_namespace)
+        size = padded_bytes(asset.schema, asset.block_count)
+        blocks: list[Block] = []
+        for index, table in enumerate(placed(accepted, placement_key, asset.block_count)):
+            try:
+                sealed = close_block(parquet_bytes(table), size, key, Place(version_id, index, asset.block_count))
+            except ValueError:
+                raise _too_large() from None
+            path = f"{folder_of(version_id)}/{index}.block"
+            self.store.put(path, sealed)
+            blocks.append(Block(index, path, len(sealed), digest_of(sealed)))
+        return blocks
+
+
+def _too_large() -> Conflict:
+    return Conflict(
+        "ingest.too_large",
+        "the file does not fit into blocks of the size that the declared numbers of rows and units give",
+        where={"field": "size"},
+        way_out="register it under another name with a declared size near the true one",
+    )

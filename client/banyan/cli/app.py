@@ -1,0 +1,58 @@
+"""Assembles the command `banyan`, and decides how it ends: 0 ok, 1 refused or failed with a code, 2 wrong usage, 3 unreachable."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from banyan.cli import account, jobs, proofs, screen, work
+from banyan.cli.audit import audit
+from banyan.cli.catalogue import assets, mock
+from banyan.cli.policies import policies
+from banyan.errors import BanyanError, Unreachable
+
+FAILED, UNREACHABLE = 1, 3
+
+app = typer.Typer(
+    name="banyan",
+    help="Run analyses on data that you must not see; differentially private answers come back.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command()(account.login)
+app.command()(account.whoami)
+app.add_typer(assets, name="assets")
+app.command()(mock)
+app.command()(work.run)
+app.command()(work.plan)
+app.command()(work.submit)
+app.command()(jobs.jobs)
+app.command()(jobs.show)
+app.command()(jobs.cancel)
+app.command()(jobs.result)
+app.command()(jobs.receipt)
+app.command()(account.budget)
+app.command()(proofs.verify)
+app.add_typer(policies, name="policies")
+app.add_typer(audit, name="audit")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line, and exit."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A terminal that cannot show ε or ± shows a question mark rather than a traceback.
+            stream.reconfigure(errors="replace")
+    try:
+        app(args=arguments, prog_name="banyan")
+    except Unreachable as error:
+        screen.say_error(error)
+        sys.exit(UNREACHABLE)
+    except BanyanError as error:
+        screen.say_error(error)
+        sys.exit(FAILED)

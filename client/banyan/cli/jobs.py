@@ -1,0 +1,136 @@
+"""The commands about submitted jobs: jobs, show, cancel, result, receipt."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from banyan import figures, layout
+from banyan.cli import screen
+from banyan.cli.account import Json
+from banyan.client import Client
+from banyan.job import RELEASED, Job, moment
+from banyan.result import Result
+from banyan.textfile import unreadable
+
+JobId = Annotated[str, typer.Argument(help="A job's id, such as j-7f3k….", metavar="JOB")]
+_ROWS_ON_SCREEN = 50
+
+
+def jobs(as_json: Json = False) -> None:
+    """List your jobs, newest first."""
+    with Client() as client:
+        found = client.jobs()
+    if as_json:
+        screen.say_json({"items": [job.data for job in found]})
+        return
+    rows = [[job.id, _status(job), str(job.data.get("asset")), _epsilon(job), _submitted(job)] for job in found]
+    screen.say_table(("job", "state", "asset", "ε", "submitted"), rows, (3,))
+
+
+def show(job_id: JobId, as_json: Json = False) -> None:
+    """Show one job: its state, what it waits for, and its plan."""
+    with Client() as client:
+        job = client.job(job_id)
+    if as_json:
+        screen.say_json(job.data)
+        return
+    screen.say(f"{job.id}  {_status(job)}")
+    screen.say(f"{job.data.get('asset')}, ε {_epsilon(job)}, submitted {_submitted(job)}")
+    if job.refusal is not None:
+        screen.say(str(job.refusal).split("\n"))
+    if job.data.get("plan"):
+        screen.say(["", *job.plan.lines(screen.width())])
+    if job.state == RELEASED:
+        screen.say(f"result: banyan result {job.id}")
+
+
+def cancel(job_id: JobId) -> None:
+    """End a job. What was paid once data was touched stays paid."""
+    with Client() as client:
+        job = client.cancel(job_id)
+    screen.say(str(job))
+
+
+def result(
+    job_id: JobId,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Save as .csv, .json or .parquet.", metavar="FILE")
+    ] = None,
+    receipt: Annotated[bool, typer.Option("--receipt", help="Save the receipt too, beside FILE.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show what a job released, or save it."""
+    with Client() as client:
+        if as_json:
+            screen.say_json(client.result(job_id).data)
+        else:
+            say_result(client, job_id, output=output, with_receipt=receipt)
+
+
+def receipt(
+    job_id: JobId,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Where. Without it: the release's name here.", metavar="FILE")
+    ] = None,
+) -> None:
+    """Save the signed proof of how a job's release came about."""
+    with Client() as client:
+        found = client.receipt(job_id)
+    screen.say(layout.hanging("Receipt    ", _kept(found, output or Path(f"{_name(found)}.json")), screen.width()))
+
+
+def say_result(client: Client, job_id: str, *, output: Path | None = None, with_receipt: bool = False) -> None:
+    """The table with its guarantee, or the file that it was saved in; then the receipt."""
+    found = client.result(job_id)
+    width = screen.width()
+    if output is not None:
+        screen.say(f"{len(found.rows):,} rows in {found.save(output)}")
+    else:
+        screen.say(found.lines(width, None if width is None else _ROWS_ON_SCREEN))
+        if width is not None and len(found.rows) > _ROWS_ON_SCREEN:
+            screen.say(f"all rows: banyan result {job_id} -o FILE.csv")
+    if found.receipt_id is not None:
+        folder = Path() if output is None else output.parent
+        screen.say(layout.hanging("Receipt    ", _receipt_line(client, job_id, found, folder, with_receipt), width))
+
+
+def _receipt_line(client: Client, job_id: str, found: Result, folder: Path, save: bool) -> str:
+    if not save:
+        return f"{found.receipt_id} (save it: banyan receipt {job_id})"
+    receipt = client.receipt(job_id)
+    return _kept(receipt, folder / f"{_name(receipt)}.json")
+
+
+def _kept(receipt: Mapping[str, Any], path: Path) -> str:
+    try:
+        path.write_text(json.dumps(receipt, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    except OSError as problem:
+        raise unreadable(path, problem) from None
+    entry, note = receipt.get("entry"), str(receipt.get("checkpoint"))
+    index = entry.get("index") if isinstance(entry, Mapping) else None
+    size = note.partition("\n")[2].partition("\n")[0]
+    return f"{path} (log entry {figures.count(index)} of {figures.count(size)})\ncheck it offline: banyan verify {path}"
+
+
+def _name(receipt: Mapping[str, Any]) -> str:
+    """The release's id as a file name: a server never chooses a folder."""
+    found = Path(str(receipt.get("release"))).name
+    return found if found.strip(".") else "receipt"
+
+
+def _status(job: Job) -> str:
+    return f"{job.status} (mock)" if job.data.get("mode") == "mock" else job.status
+
+
+def _epsilon(job: Job) -> str:
+    return figures.amount(job.data.get("epsilon"), figures.UP)
+
+
+def _submitted(job: Job) -> str:
+    at = moment(job.data.get("submitted_at"))
+    return "–" if at is None else f"{at.astimezone():%Y-%m-%d %H:%M}"

@@ -1,0 +1,96 @@
+"""Decides how rows become aligned text, within a width if one is given, and keeps foreign text from steering a terminal."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+
+from rich.cells import cell_len
+
+_GAP = "   "
+_NARROWEST = 12
+_HARMLESS = "\u3000"
+
+
+def clean(text: str) -> str:
+    """The text with every control, direction or other unprintable character written out as an escape."""
+    return "".join(
+        letter if letter.isprintable() or letter in _HARMLESS else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
+
+
+def table(
+    headers: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[int] = (), width: int | None = None
+) -> list[str]:
+    """Lines of a table: headers, then rows; columns named in `numbers` are right-aligned.
+
+    If the table is wider than `width`, the widest text columns wrap; numbers are never cut.
+    """
+    cells = [[clean(cell) for cell in row] for row in (headers, *rows)]
+    widths = [max(cell_len(row[at]) for row in cells) for at in range(len(headers))]
+    if width is not None:
+        _squeeze(widths, [at for at in range(len(headers)) if at not in numbers], width)
+    return [line for row in cells for line in _lines(row, widths, numbers)]
+
+
+def split_by_width(widths: Sequence[int], keys: int, width: int | None) -> list[list[int]]:
+    """Which columns stand together so that each group fits `width`: the first `keys` columns lead every group."""
+    lead, groups = list(range(keys)), []
+    group: list[int] = []
+    for at in range(keys, len(widths)):
+        taken = sum(widths[one] + len(_GAP) for one in (*lead, *group, at)) - len(_GAP)
+        if width is not None and group and taken > width:
+            groups.append(lead + group)
+            group = []
+        group.append(at)
+    return [*groups, lead + group]
+
+
+def fields(pairs: Sequence[tuple[str, str]], width: int | None = None) -> list[str]:
+    """Lines `Name   text`, one field each, wrapped with a hanging indent."""
+    wide = max((len(name) for name, _ in pairs), default=0) + 2
+    lines: list[str] = []
+    for name, text in pairs:
+        lines += hanging(name.ljust(wide), text, width)
+    return lines
+
+
+def hanging(label: str, text: str, width: int | None = None) -> list[str]:
+    """`text` after `label`, each further line of it indented as far."""
+    indent = " " * cell_len(label)
+    lines: list[str] = []
+    for part in text.split("\n"):
+        lines += _wrapped(clean(part), max(_NARROWEST, width - len(indent)) if width else None)
+    return [(label if number == 0 else indent) + line for number, line in enumerate(lines)]
+
+
+def _squeeze(widths: list[int], flexible: Sequence[int], width: int) -> None:
+    while flexible and sum(widths) + len(_GAP) * (len(widths) - 1) > width:
+        widest = max(flexible, key=lambda at: widths[at])
+        if widths[widest] <= _NARROWEST:
+            return
+        widths[widest] -= 1
+
+
+def _lines(row: Sequence[str], widths: Sequence[int], numbers: Sequence[int]) -> list[str]:
+    parts = [_wrapped(cell, widths[at]) for at, cell in enumerate(row)]
+    lines = []
+    for number in range(max(len(part) for part in parts)):
+        shown = [part[number] if number < len(part) else "" for part in parts]
+        padded = [_padded(cell, widths[at], at in numbers) for at, cell in enumerate(shown)]
+        lines.append(_GAP.join(padded).rstrip())
+    return lines
+
+
+def _wrapped(text: str, width: int | None) -> list[str]:
+    if width is None or cell_len(text) <= width:
+        return [text]
+    # A wide letter takes two cells: wrapping by letters at half the width then always fits.
+    letters = width if cell_len(text) == len(text) else max(1, width // 2)
+    return textwrap.wrap(text, letters) or [""]
+
+
+def _padded(cell: str, width: int, right: bool) -> str:
+    space = " " * max(0, width - cell_len(cell))
+    return space + cell if right else cell + space

@@ -1,0 +1,170 @@
+"""A released table: its rows, its guarantee, and the forms in which people take it away."""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import io
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.cells import cell_len
+
+from banyan import chart, figures, layout
+from banyan.errors import BanyanError, Refused
+from banyan.textfile import unreadable
+
+_PARTS = ("standard_error", "low", "high")
+
+
+class Result:
+    """What left the sandbox. `rows` are mappings by column; a value is a mapping of value, standard_error, low and high (95 %)."""
+
+    def __init__(self, data: Mapping[str, Any], parquet: Callable[[], bytes] | None = None) -> None:
+        self.data = dict(data)
+        self._parquet = parquet
+
+    @property
+    def columns(self) -> list[dict[str, Any]]:
+        """Each column's name, role (key or value) and type."""
+        return list(self.data.get("columns") or [])
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """The rows, in the order in which they were released."""
+        return list(self.data.get("rows") or [])
+
+    @property
+    def guarantee(self) -> dict[str, Any]:
+        """What is promised to each person behind the data; `sentence` says it in words. Empty for mock data."""
+        return dict(self.data.get("guarantee") or {})
+
+    @property
+    def receipt_id(self) -> str | None:
+        """The release that the receipt is about; None for mock data."""
+        return self.data.get("receipt")
+
+    @property
+    def is_mock(self) -> bool:
+        """Whether the figures come from made-up rows."""
+        return self.data.get("mode") == "mock"
+
+    def flat(self) -> tuple[list[str], list[list[Any]]]:
+        """Headers and rows with one column for each figure: value, standard error, low and high of every value column."""
+        headers: list[str] = []
+        for column in self.columns:
+            name = column["name"]
+            headers += [name] if _is_key(column) else [name, *(f"{name}_{part}" for part in _PARTS)]
+        return headers, [self._flat_row(row) for row in self.rows]
+
+    def _flat_row(self, row: Mapping[str, Any]) -> list[Any]:
+        found: list[Any] = []
+        for column in self.columns:
+            cell = row.get(column["name"])
+            found += [cell] if _is_key(column) else [_part(cell, part) for part in ("value", *_PARTS)]
+        return found
+
+    def to_pandas(self) -> Any:
+        """A pandas.DataFrame in the form of `flat`. Raises BanyanError when pandas is not installed here."""
+        try:
+            pandas = importlib.import_module("pandas")
+        except ImportError:
+            raise BanyanError("pandas.missing", "pandas is not installed", "pip install pandas") from None
+        headers, rows = self.flat()
+        return pandas.DataFrame(rows, columns=headers)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the table as .csv, .json or .parquet, by the file's suffix. Raises Refused for another suffix."""
+        path = Path(path)
+        write = {".csv": self._csv, ".json": self._json, ".parquet": self._parquet}.get(path.suffix.lower())
+        if write is None:
+            raise Refused("file.format", f"a result is not saved as {path.name}", way_out=".csv, .json or .parquet")
+        content = write()
+        try:
+            path.write_bytes(content)
+        except OSError as problem:
+            raise unreadable(path, problem) from None
+        return path
+
+    def _csv(self) -> bytes:
+        headers, rows = self.flat()
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerows([headers, *(["" if cell is None else cell for cell in row] for row in rows)])
+        return text.getvalue().encode()
+
+    def _json(self) -> bytes:
+        return (json.dumps(self.data, ensure_ascii=False, indent=1) + "\n").encode()
+
+    def shown_cells(self) -> list[list[str]]:
+        """The rows as people read them: keys, and values with ± half of the 95 % interval."""
+        return [[_shown(column, row.get(column["name"])) for column in self.columns] for row in self.rows]
+
+    def lines(self, width: int | None = None, limit: int | None = None) -> list[str]:
+        """The table, its notes and its guarantee as text within `width`; at most `limit` rows."""
+        found = self._table(self.shown_cells()[:limit], width)
+        hidden = len(self.rows) - limit if limit is not None else 0
+        if hidden > 0:
+            found.append(f"… {hidden:,} more rows")
+        for note in self.data.get("notes") or []:
+            found += layout.hanging("", str(note), width)
+        return found + layout.fields(self._footer(), width)
+
+    def _table(self, cells: Sequence[Sequence[str]], width: int | None) -> list[str]:
+        names = [layout.clean(column["name"]) for column in self.columns]
+        keys = sum(1 for column in self.columns if _is_key(column))
+        widths = [max(cell_len(row[at]) for row in (names, *cells)) for at in range(len(names))]
+        lines: list[str] = []
+        for group in layout.split_by_width(widths, keys, width):
+            numbers = [position for position, at in enumerate(group) if at >= keys]
+            rows = [[row[at] for at in group] for row in cells]
+            lines += [""] * bool(lines) + layout.table([names[at] for at in group], rows, numbers, width)
+        return lines
+
+    def _footer(self) -> list[tuple[str, str]]:
+        if self.is_mock:
+            return [("Mock", "made-up rows: the figures mean nothing, nothing was paid")]
+        return [("Guarantee", str(self.guarantee.get("sentence") or "none is stated"))]
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines())
+
+    def __repr__(self) -> str:
+        return f"<banyan.Result of job {self.data.get('job')}: {len(self.rows)} rows>"
+
+    def _repr_html_(self) -> str:
+        footer = " · ".join(text for _, text in self._footer())
+        return chart.html([column["name"] for column in self.columns], self.shown_cells(), self.bars(), footer)
+
+    def bars(self) -> list[chart.Bar]:
+        """The first value column as bars with error bars, one for each row that has a value."""
+        value = next((column["name"] for column in self.columns if not _is_key(column)), None)
+        keys = [column for column in self.columns if _is_key(column)]
+        found = []
+        for row in self.rows if value is not None else []:
+            cell = row.get(str(value))
+            figure = figures.decimal_of(_part(cell, "value"))
+            if figure is not None:
+                ends = [figures.decimal_of(_part(cell, part)) for part in ("low", "high")]
+                low, high = (float(figure if end is None else end) for end in ends)
+                label = " · ".join(_shown(column, row.get(column["name"])) for column in keys) or str(value)
+                found.append(chart.Bar(label, float(figure), low, high))
+        return found
+
+
+def _is_key(column: Mapping[str, Any]) -> bool:
+    return column.get("role") == "key"
+
+
+def _part(cell: Any, part: str) -> Any:
+    if isinstance(cell, Mapping):
+        return cell.get(part)
+    return cell if part == "value" else None
+
+
+def _shown(column: Mapping[str, Any], cell: Any) -> str:
+    if not _is_key(column):
+        return figures.with_interval(_part(cell, "value"), _part(cell, "low"), _part(cell, "high"))
+    return "NULL" if cell is None else layout.clean(str(cell))

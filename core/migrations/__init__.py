@@ -1,0 +1,1 @@
+"""Alembic migrations: the one way in which tables come to be."""

@@ -1,0 +1,121 @@
+"""What one task does: decrypt its blocks into tmpfs, run one container over them, hand back checked partials, forget.
+
+Runs in a Ray worker or inline; both call `run_lane`. Nothing that came out of the container leaves here but partials of the fixed form
+and the sealed stream.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from assets.blocks import Block, Place, check_digest, open_block
+from assets.object_store import LocalObjectStore
+from core.errors import BanyanError
+from privacy.sql.plan_model import QueryPlan
+from sandbox.collect import read_frames
+from sandbox.runtime import Runtime
+from sandbox.spec import ContainerSpec, ReadOnlyMount
+
+RUNNER = ("python3", "-I", "/banyan/runner.py")
+
+
+@dataclass(frozen=True)
+class LaneWork:
+    """One lane's share of a job: everything the task needs, and nothing of any other job.
+
+    `key` opens the blocks of this version only. `plain` holds mock blocks (Parquet bytes by index) instead of sealed ones.
+    `seconds` is the wall limit of the container.
+    """
+
+    job: str
+    attempt: int
+    lane: int
+    owner: str
+    image: str
+    engine: str
+    staging: str
+    plan: QueryPlan
+    seed: bytes = field(repr=False)
+    store: str
+    version: str
+    block_count: int
+    blocks: tuple[Block, ...]
+    key: bytes = field(repr=False)
+    plain: Mapping[int, bytes] = field(repr=False)
+    seconds: float
+    memory_bytes: int
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """The labels of its container."""
+        return {"banyan.owner": self.owner, "banyan.job": self.job, "banyan.lane": str(self.lane)}
+
+    @property
+    def folder(self) -> Path:
+        """Where its blocks lie in the clear while it runs; inside a folder that only the server's user may enter."""
+        return Path(self.staging) / f"{self.job}-{self.attempt}-{self.lane}"
+
+
+@dataclass(frozen=True)
+class LaneResult:
+    """Partials by block index (a block that failed is absent), how the container ended, and its sealed stream."""
+
+    partials: Mapping[int, bytes]
+    end: str
+    sealed: bytes = field(repr=False)
+
+
+def run_lane(work: LaneWork, runtime: Runtime, cancelled: Callable[[], bool]) -> LaneResult:
+    """Run the lane to its end.
+
+    An unreachable engine, an unreadable block and the like give a result without partials: after touch there is no failure that a
+    researcher could see (design R9). `end` tells the operator.
+    """
+    try:
+        indexes = _stage(work)
+        outcome = runtime.run(_specification(work), _instruction(work, indexes), cancelled)
+        return LaneResult(
+            read_frames(outcome.output, indexes, work.plan.max_partial_bytes), outcome.end.value, outcome.sealed
+        )
+    except BanyanError as problem:
+        return LaneResult({}, problem.code, b"")
+    except OSError:
+        return LaneResult({}, "staging.failed", b"")
+    finally:
+        shutil.rmtree(work.folder, ignore_errors=True)
+
+
+def _stage(work: LaneWork) -> list[int]:
+    work.folder.mkdir(mode=0o755, parents=True)
+    store = LocalObjectStore(Path(work.store))
+    for block in work.blocks:
+        ciphertext = store.get(block.path)
+        check_digest(ciphertext, block)
+        opened = open_block(ciphertext, work.key, Place(work.version, block.index, work.block_count))
+        (work.folder / f"{block.index}.parquet").write_bytes(opened)
+    for index, data in work.plain.items():
+        (work.folder / f"{index}.parquet").write_bytes(data)
+    for path in work.folder.iterdir():
+        path.chmod(0o444)
+    return sorted({block.index for block in work.blocks} | set(work.plain))
+
+
+def _instruction(work: LaneWork, indexes: list[int]) -> bytes:
+    blocks = [(index, f"/blocks/{index}.parquet") for index in indexes]
+    return work.plan.instruction(blocks, work.seed, work.seconds)
+
+
+def _specification(work: LaneWork) -> ContainerSpec:
+    return ContainerSpec(
+        image=work.image,
+        command=RUNNER,
+        labels=work.labels,
+        mounts=(ReadOnlyMount(str(work.folder), "/blocks"),),
+        cpus=1.0,
+        cpuset=str(work.lane),
+        memory_bytes=work.memory_bytes,
+        wall_seconds=work.seconds,
+    )

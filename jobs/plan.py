@@ -1,0 +1,114 @@
+"""From a request to a plan: what will run, what it costs, what to expect; from public facts only, never from data (design R10)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from core.canonical import digest
+from core.units import text_of
+from jobs.request import KIND, JobRequest
+from jobs.schedule import Node, lanes_for, seconds_for
+from privacy.accountant import Accountant
+from privacy.schema import TableSchema
+from privacy.sql.plan import plan_query
+from privacy.sql.plan_model import QueryPlan, QueryRequest
+
+
+@dataclass(frozen=True)
+class PublicFacts:
+    """All that planning may know of an asset: its declaration's facts, the population's block count, the newest version's number."""
+
+    asset: str
+    level: str
+    population: str
+    accountant: Accountant
+    schema: TableSchema
+    block_count: int
+    version: int | None
+
+
+@dataclass(frozen=True)
+class JobPlan:
+    """A planned job. `seconds` is from start to release, whatever the data (design R9)."""
+
+    facts: PublicFacts
+    query: QueryPlan
+    image: str
+    lanes: int
+    seconds: float
+    memory_bytes: int
+
+    def to_json(self) -> dict[str, Any]:
+        """The stored form, which is also what a researcher sees: the query's own plan and the price of it."""
+        query, facts = self.query, self.facts
+        return {
+            "kind": KIND,
+            "asset": facts.asset,
+            "version": facts.version,
+            "level": facts.level,
+            "rows": facts.schema.rows,
+            "units": facts.schema.units,
+            "unit": facts.schema.unit,
+            "population": facts.population,
+            "price": {"epsilon": text_of(query.epsilon), "delta": text_of(query.delta)},
+            "outputs": [
+                {"name": entry.name, "kind": entry.kind, "noise_95": entry.noise_95, "clipping": entry.clipping}
+                for entry in query.forecast
+            ],
+            "keys": [{"name": key.name, "public": key.values is not None} for key in query.keys],
+            "cells": query.cells,
+            "threshold": None if query.threshold is None else {"units": query.threshold.threshold},
+            "bounds": {"max_groups_per_unit": query.max_groups, "max_rows_per_group": query.max_rows},
+            "image": self.image,
+            "blocks": facts.block_count,
+            "lanes": self.lanes,
+            "tasks": self.lanes,
+            "seconds": self.seconds,
+            "memory_bytes": self.memory_bytes,
+            "query": query.to_json(),
+        }
+
+
+def plan_job(request: JobRequest, facts: PublicFacts, image: str, node: Node) -> JobPlan:
+    """Plan `request`. Raises Invalid with the place in the query for what is not allowed."""
+    query = plan_query(
+        QueryRequest(
+            sql=request.query,
+            epsilon=request.epsilon,
+            delta=request.delta,
+            max_groups_per_unit=request.max_groups,
+            max_rows_per_group=request.max_rows,
+            accountant=facts.accountant,
+        ),
+        facts.schema,
+    )
+    lanes = lanes_for(facts.block_count, node)
+    cells = query.cells if query.cells is not None else query.max_groups_in_partial
+    return JobPlan(
+        facts=facts,
+        query=query,
+        image=image,
+        lanes=lanes,
+        seconds=seconds_for(facts.schema.rows, facts.block_count, cells, node),
+        memory_bytes=lanes * node.lane_memory_bytes,
+    )
+
+
+def identity_of(plan: JobPlan) -> str:
+    """What makes two jobs *identical* (design R16): canonical query, bounds, price, accountant, image, asset version."""
+    query = plan.query
+    return digest(
+        {
+            "kind": KIND,
+            "asset": plan.facts.asset,
+            "version": plan.facts.version,
+            "query": query.canonical_sql,
+            "max_groups": query.max_groups,
+            "max_rows": query.max_rows,
+            "epsilon": text_of(query.epsilon),
+            "delta": text_of(query.delta),
+            "accountant": query.accountant.value,
+            "image": plan.image,
+        }
+    )

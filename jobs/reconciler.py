@@ -1,0 +1,245 @@
+"""Drives every job to its end, one step at a time, from what the database and the world show; any step may be the last before a crash.
+
+One reconciler works at a time (its process holds a lock). One job runs at a time, with all lanes; the next one starts only after the
+release time of the one before, so that no queue tells how long a job really took (design R9).
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from sqlalchemy import update
+
+from audit.events import SYSTEM, Event, EventType
+from audit.log import Journal, Transaction
+from audit.signer import ROLLED_BACK
+from core import clock
+from core.canonical import canonical
+from core.errors import BanyanError, Unavailable
+from jobs.lane import LaneResult, LaneWork
+from jobs.model import MOCK, Job, jobs_in
+from jobs.records import jobs
+from jobs.releasing import Releasing
+from jobs.scheduler import Scheduler
+from jobs.staging import Staging
+from jobs.transitions import JobEvent, JobState, after
+from policies import budget, permits
+from sandbox.runtime import Runtime
+
+MAX_ATTEMPTS = 3
+LANE_ATTEMPTS = 2
+# The gate needs this long before the release time; lanes that are not done by then count as defaults.
+GATE_MARGIN = timedelta(seconds=0.25)
+_log = logging.getLogger("banyan.reconciler")
+
+
+@dataclass
+class _Active:
+    """The job whose lanes this process has started; lost when the process is, and then started again."""
+
+    job: Job
+    works: tuple[LaneWork, ...]
+    deadline: datetime
+    results: dict[int, LaneResult] = field(default_factory=dict)
+    lane_attempts: int = 1
+
+
+class Reconciler:
+    """`step` does what can be done now and returns; it never waits for a container."""
+
+    def __init__(
+        self, journal: Journal, scheduler: Scheduler, runtime: Runtime, staging: Staging, releasing: Releasing
+    ) -> None:
+        self._journal, self._scheduler, self._runtime = journal, scheduler, runtime
+        self._staging, self._releasing = staging, releasing
+        self._active: _Active | None = None
+        self.halted: str | None = None
+
+    def try_sweep(self) -> bool:
+        """Remove what an earlier process left: containers with our owner label, plaintext blocks. Needed before the first step.
+
+        False, with nothing done, while the engine does not answer.
+        """
+        try:
+            self._runtime.remove({"banyan.owner": self._staging.owner})
+        except Unavailable as problem:
+            self._halt(problem)
+            return False
+        self._staging.clear()
+        return True
+
+    def step(self) -> None:
+        """One round over all unfinished jobs; then a checkpoint over what it wrote."""
+        try:
+            self._journal.publish_checkpoint()
+            self.halted = None
+            with self._journal.reading() as connection:
+                cancelling = jobs_in(connection, JobState.CANCELLING)
+                running = jobs_in(connection, JobState.RUNNING)
+                queued = jobs_in(connection, JobState.QUEUED)
+            for job in cancelling:
+                self._cancel(job)
+            for job in running:
+                self._advance(job)
+            if not running and not cancelling and queued:
+                self._start(queued[0])
+        except BanyanError as problem:
+            self._halt(problem)
+            if problem.code != ROLLED_BACK and not isinstance(problem, Unavailable):
+                raise
+
+    def _halt(self, problem: BanyanError) -> None:
+        if self.halted != problem.code:
+            _log.critical("halted: %s", problem.code)
+        self.halted = problem.code
+
+    def _start(self, job: Job) -> None:
+        """Check again, commit the budget, fix seed and release time; only then touch."""
+        self._runtime.listing(
+            {"banyan.owner": self._staging.owner}
+        )  # an engine that does not answer keeps the job queued
+        with self._journal.writing() as tx:
+            try:
+                if job.policy is not None:
+                    permits.still_permits(tx.connection, job.policy["name"], job.policy["version"], tx.now)
+            except BanyanError as refusal:
+                self._refuse(tx, job, refusal)
+                return
+            release_at = tx.now + timedelta(seconds=job.plan["seconds"])
+            if job.mode != MOCK:
+                budget.commit(tx, job.id)
+            self._write(
+                tx, job, JobEvent.START, release_at, EventType.JOB_STARTED, seed=secrets.token_bytes(32), touched=1
+            )
+        # The spend is durable; now it is made unforgettable outside the database (design R17). If that fails, nothing is touched.
+        self._journal.publish_checkpoint()
+        self._run(job.id)
+
+    def _write(
+        self, tx: Transaction, job: Job, event: JobEvent, release_at: datetime, logged: EventType, **values: object
+    ) -> None:
+        state, shown = after(job.state, event), clock.text_of(release_at)
+        if state is None:
+            raise RuntimeError(f"{event} cannot happen to a job that is {job.state}")
+        attempt = job.attempt + 1
+        tx.execute(
+            update(jobs)
+            .where(jobs.c.id == job.id)
+            .values(state=state.value, release_at=shown, attempt=attempt, **values)
+        )
+        tx.record(Event(logged, job.id, SYSTEM, {"release_at": shown, "attempt": attempt}))
+
+    def _refuse(self, tx: Transaction, job: Job, refusal: BanyanError) -> None:
+        """A policy that ended while the job waited: nothing was touched, so nothing is charged."""
+        budget.release_reservation(tx, job.id)
+        told = canonical(refusal.public()).decode()
+        tx.execute(update(jobs).where(jobs.c.id == job.id).values(state=JobState.REFUSED.value, refusal=told))
+        tx.record(Event(EventType.JOB_REFUSED, job.id, SYSTEM, {"asset": job.asset, "code": refusal.code}))
+
+    def _run(self, job: str) -> None:
+        with self._journal.reading() as connection:
+            found = next(each for each in jobs_in(connection, JobState.RUNNING) if each.id == job)
+            works = () if found.reuse_of else self._staging.works(connection, found)
+        if found.reuse_of:
+            self._releasing.copy(found)
+            return
+        if found.release_at is None:
+            raise RuntimeError("a running job has a release time")
+        self._active = _Active(found, works, found.release_at - GATE_MARGIN)
+        self._scheduler.start(works)
+
+    def _advance(self, job: Job) -> None:
+        now = self._journal.clock.now()
+        if self._releasing.is_sealed(job):
+            if job.release_at is not None and now >= job.release_at:
+                self._releasing.issue(job)
+        elif self._active is not None and self._active.job.id == job.id:
+            self._gather(self._active, now)
+        else:
+            self._restart(job, now)
+
+    def _gather(self, active: _Active, now: datetime) -> None:
+        """Collect what the lanes gave; gate when all are there, or when time is up with what is there."""
+        active.results.update(self._scheduler.ended(active.job.id))
+        late = now >= active.deadline
+        if not late and any(work.lane not in active.results for work in active.works):
+            return
+        self._scheduler.stop(active.job.id)
+        lost = [work for work in active.works if not _answered(active.results.get(work.lane))]
+        if lost and not late and active.lane_attempts < LANE_ATTEMPTS:
+            # A lost worker says nothing about data. The release time stays; the same seed makes the retry the same computation.
+            active.lane_attempts += 1
+            for work in lost:
+                active.results.pop(work.lane, None)
+            self._remove_containers(active.job)
+            self._scheduler.start(tuple(lost))
+            return
+        self._finish(active)
+
+    def _finish(self, active: _Active) -> None:
+        self._active = None
+        self._remove_containers(active.job)
+        self._staging.keep_sealed(active.job, active.results)
+        partials = {index: data for result in active.results.values() for index, data in result.partials.items()}
+        defaulted = self._releasing.seal(active.job, partials)
+        if defaulted:
+            _log.critical("alarm: blocks of job %s counted as defaults; see its sealed log", active.job.id)
+
+    def _restart(self, job: Job, now: datetime) -> None:
+        """A running job that no process works on: the one before was killed. Same spend, same seed, no second noise."""
+        self._remove_containers(job)
+        with self._journal.writing() as tx:
+            if job.attempt >= MAX_ATTEMPTS:
+                tx.execute(update(jobs).where(jobs.c.id == job.id).values(state=JobState.FAILED.value))
+                tx.record(Event(EventType.JOB_FAILED, job.id, SYSTEM, {"code": "job.infrastructure"}))
+                _log.critical("alarm: job %s failed after %d attempts", job.id, job.attempt)
+                return
+            release_at = now + timedelta(seconds=job.plan["seconds"])
+            self._write(tx, job, JobEvent.RESTART, release_at, EventType.JOB_RESTARTED)
+        self._journal.publish_checkpoint()
+        self._run(job.id)
+
+    def _cancel(self, job: Job) -> None:
+        """End the lanes now, show it at the fixed time; CANCELLED is written only when the containers are gone."""
+        if self._active is not None and self._active.job.id == job.id:
+            self._active = None
+            self._scheduler.stop(job.id)
+        self._remove_containers(job)
+        if job.cancel_shown_at is None or self._journal.clock.now() < job.cancel_shown_at:
+            return
+        if self._runtime.listing({"banyan.job": job.id}):
+            return
+        self._staging.clear_job(job)
+        with self._journal.writing() as tx:
+            if not job.touched and job.mode != MOCK:
+                budget.release_reservation(tx, job.id)
+            tx.execute(update(jobs).where(jobs.c.id == job.id).values(state=JobState.CANCELLED.value))
+            tx.record(Event(EventType.JOB_CANCELLED, job.id, SYSTEM, {"touched": job.touched}))
+
+    def _remove_containers(self, job: Job) -> None:
+        self._runtime.remove({"banyan.job": job.id})
+
+    def close(self) -> None:
+        """End what runs; the next process takes it up again."""
+        if self._active is not None:
+            self._scheduler.stop(self._active.job.id)
+            self._remove_containers(self._active.job)
+        self._scheduler.close()
+        self._staging.clear()
+
+
+def _answered(result: LaneResult | None) -> bool:
+    """Whether the lane ran at all: anything else is ours to try again, and has nothing to do with data."""
+    return result is not None and result.end not in INFRASTRUCTURE
+
+
+INFRASTRUCTURE: Mapping[str, str] = {
+    "lost": "the task's worker is gone",
+    "engine.unreachable": "no engine answers",
+    "engine.refused": "the engine would not start the container",
+    "staging.failed": "the tmpfs could not take the blocks",
+}

@@ -1,0 +1,258 @@
+"""The one write path of jobs for people: plan, submit, cancel, and read one's own (design §5)."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import Connection, func, insert, select, update
+
+from assets import catalogue, versions
+from assets.keys import KeyRing
+from audit.events import Event, EventType
+from audit.log import Journal, Transaction
+from core import clock, ids
+from core.canonical import canonical, digest
+from core.errors import BanyanError, Conflict
+from jobs import receipt, request
+from jobs.model import MOCK, REAL, Job, job_with, jobs_by, unknown
+from jobs.plan import JobPlan, PublicFacts, identity_of, plan_job
+from jobs.records import jobs, releases
+from jobs.releasing import RELEASE_SEAL
+from jobs.request import KIND, JobRequest
+from jobs.schedule import Node
+from jobs.transitions import JobEvent, JobState, after
+from policies import authorizer, budget, permits, statement
+from policies.admission import Asked
+from policies.model import Action, Principal, Resource, ResourceKind
+from policies.permits import JobFacts, Permit
+from policies.populations import population_of
+from privacy.accountant import Loss
+
+
+@dataclass(frozen=True)
+class JobService:
+    """Everything that people do with jobs. `images` says which image id a kind of job runs in."""
+
+    journal: Journal
+    keys: KeyRing
+    node: Node
+    image: str
+
+    def plan(self, principal: Principal, document: object) -> dict[str, Any]:
+        """The plan of a job, with what it needs before it would run; charges nothing, opens no data."""
+        authorizer.check(principal, Action.JOB_PLAN)
+        asked = request.parsed(document)
+        with self.journal.reading() as connection:
+            plan = self._planned(connection, asked)
+            return {**plan.to_json(), **self._standing(connection, principal, asked, plan)}
+
+    def submit(self, principal: Principal, document: object) -> dict[str, Any]:
+        """Admit a real job: authorised, reserved, written and logged in one transaction; a refusal is logged in its own."""
+        self.journal.check_extends()
+        asked = request.parsed(document)
+        try:
+            with self.journal.writing() as tx:
+                job = self._admit(tx, principal, asked)
+        except BanyanError as refusal:
+            with self.journal.writing() as tx:
+                facts = {"asset": asked.asset, "code": refusal.code}
+                tx.record(Event(EventType.JOB_REFUSED, principal.id, principal.id, facts))
+            raise
+        return self.read(principal, job)
+
+    def submit_mock(self, principal: Principal, document: object) -> dict[str, Any]:
+        """Admit a job on mock data: the same path, no policy, no price, never a real row."""
+        authorizer.check(principal, Action.JOB_MOCK)
+        asked = request.parsed(document)
+        with self.journal.writing() as tx:
+            plan = self._planned(tx.connection, asked)
+            job = _insert(tx, principal, asked, plan, mode=MOCK, version=None, permit=None, reuse_of=None)
+        return self.read(principal, job)
+
+    def read(self, principal: Principal, job: str) -> dict[str, Any]:
+        """One's own job. Raises NotFound for anybody else's."""
+        with self.journal.reading() as connection:
+            return _own(connection, principal, job, Action.JOB_READ).view()
+
+    def listing(self, principal: Principal) -> list[dict[str, Any]]:
+        """One's own newest jobs."""
+        with self.journal.reading() as connection:
+            return [job.view() for job in jobs_by(connection, principal.id)]
+
+    def cancel(self, principal: Principal, job: str) -> dict[str, Any]:
+        """Ask for the end of a job; CANCELLED shows at a fixed delay, whatever runs. What was touched stays charged."""
+        with self.journal.writing() as tx:
+            found = _own(tx.connection, principal, job, Action.JOB_CANCEL)
+            state = after(found.state, JobEvent.ASK_CANCEL)
+            if state is None:
+                raise Conflict(
+                    "job.not_cancellable", f"the job is {found.view()['state']}; it cannot be cancelled any more"
+                )
+            shown = clock.text_of(tx.now + timedelta(seconds=self.node.cancel_seconds))
+            tx.execute(update(jobs).where(jobs.c.id == job).values(state=state.value, cancel_shown_at=shown))
+            tx.record(Event(EventType.JOB_CANCEL_ASKED, job, principal.id, {"shown_at": shown}))
+        return self.read(principal, job)
+
+    def result(self, principal: Principal, job: str) -> dict[str, Any]:
+        """The released table of one's own job with its guarantee. Raises Conflict (`result.not_released`) before its time."""
+        with self.journal.reading() as connection:
+            found = _own(connection, principal, job, Action.RESULT_READ)
+            row = connection.execute(select(releases).where(releases.c.job == job)).first()
+        if found.state is not JobState.RELEASED or row is None:
+            waiting = found.view()["waiting"] or found.view()["state"]
+            raise Conflict("result.not_released", f"there is no result: {waiting}", way_out=f"banyan show {job}")
+        content: dict[str, Any] = json.loads(self.keys.unseal(RELEASE_SEAL, row.id, row.sealed))
+        told = {"job": job, "mode": found.mode, "guarantee": content["guarantee"]}
+        return {**content["table"], **told, "receipt": row.id if found.mode == REAL else None}
+
+    def receipt(self, principal: Principal, job: str) -> dict[str, Any]:
+        """The receipt of one's own release."""
+        with self.journal.reading() as connection:
+            found = _own(connection, principal, job, Action.RECEIPT_READ)
+            if found.mode == MOCK:
+                raise Conflict("receipt.mock", "a mock job releases nothing, so it has no receipt")
+            return receipt.receipt_for(connection, found, self.journal.signer.verifier_key)
+
+    def _planned(self, connection: Connection, asked: JobRequest) -> JobPlan:
+        return plan_job(asked, facts_of(connection, asked.asset), self.image, self.node)
+
+    def _standing(
+        self, connection: Connection, principal: Principal, asked: JobRequest, plan: JobPlan
+    ) -> dict[str, Any]:
+        """Which policy would let the job run and what would be left; or what it still needs."""
+        needs: list[str] = []
+        permit: Permit | None = None
+        left: dict[str, Any] = {"population": None, "yours": None}
+        try:
+            permit = permits.check_job(connection, principal, _job_facts(asked, plan), self.journal.clock.now())
+            left = statement.left_after(
+                connection,
+                plan.facts.population,
+                permit.usage,
+                principal.id,
+                loss=plan.query.price,
+                epsilon=asked.epsilon,
+            )
+        except BanyanError as refusal:
+            needs.append(refusal.text + (f" ({refusal.way_out})" if refusal.way_out else ""))
+        if plan.facts.version is None:
+            needs.append("the asset has no data yet")
+        return {"policy": None if permit is None else permit.policy, "left_after": left, "needs": needs, "tips": []}
+
+    def _admit(self, tx: Transaction, principal: Principal, asked: JobRequest) -> str:
+        plan = self._planned(tx.connection, asked)
+        version = versions.latest_version(tx.connection, asked.asset)
+        if version is None:
+            raise Conflict("asset.empty", "the asset has no data yet", way_out="banyan run FILE --mock works without")
+        permit = permits.check_job(tx.connection, principal, _job_facts(asked, plan), tx.now)
+        earlier = _released_before(tx.connection, identity_of(plan))
+        job = _insert(tx, principal, asked, plan, mode=REAL, version=version.id, permit=permit, reuse_of=earlier)
+        asked_of_ledger = Asked(
+            job=job,
+            principal=principal.id,
+            organisation=principal.organisation,
+            population=plan.facts.population,
+            epsilon=plan.query.epsilon,
+            delta=plan.query.delta,
+            loss=Loss() if earlier else plan.query.price,
+            reused=earlier is not None,
+        )
+        budget.reserve(tx, asked_of_ledger, permit)
+        return job
+
+
+def facts_of(connection: Connection, asset: str) -> PublicFacts:
+    """What planning may know of an asset. Raises NotFound (`asset.unknown`)."""
+    found = catalogue.get(connection, asset)
+    declaration = found.declaration
+    population = population_of(connection, declaration.population.name)
+    version = versions.latest_version(connection, asset)
+    return PublicFacts(
+        asset=declaration.asset,
+        level=declaration.level,
+        population=population.name,
+        accountant=population.accountant,
+        schema=declaration.schema,
+        block_count=population.block_count,
+        version=None if version is None else version.number,
+    )
+
+
+def _job_facts(asked: JobRequest, plan: JobPlan) -> JobFacts:
+    return JobFacts(
+        kind=KIND,
+        asset=asked.asset,
+        purpose=asked.purpose,
+        epsilon=plan.query.epsilon,
+        delta=plan.query.delta,
+        population=plan.facts.population,
+        policy=asked.policy,
+    )
+
+
+def _insert(
+    tx: Transaction,
+    principal: Principal,
+    asked: JobRequest,
+    plan: JobPlan,
+    *,
+    mode: str,
+    version: str | None,
+    permit: Permit | None,
+    reuse_of: str | None,
+) -> str:
+    job, stored = ids.new_id("job"), plan.to_json()
+    policy = None if permit is None else {"name": permit.policy, "version": permit.version, "digest": permit.digest}
+    top = tx.connection.execute(select(func.max(jobs.c.sequence))).scalar()
+    tx.execute(
+        insert(jobs).values(
+            id=job,
+            sequence=1 if top is None else top + 1,
+            mode=mode,
+            state=JobState.QUEUED.value,
+            principal=principal.id,
+            organisation=principal.organisation,
+            asset=asked.asset,
+            version=version,
+            request=canonical(asked.to_json()).decode(),
+            plan=canonical(stored).decode(),
+            identity=identity_of(plan),
+            policy=None if policy is None else canonical(policy).decode(),
+            reuse_of=reuse_of,
+            submitted_at=clock.text_of(tx.now),
+            attempt=0,
+            touched=0,
+        )
+    )
+    facts = {
+        "asset": asked.asset,
+        "version": version,
+        "identity": identity_of(plan),
+        "mode": mode,
+        "policy": policy,
+        "plan": digest(stored),
+    }
+    tx.record(Event(EventType.JOB_SUBMITTED, job, principal.id, facts))
+    return job
+
+
+def _released_before(connection: Connection, identity: str) -> str | None:
+    """The first released job with this identity: its noised result answers all later ones (design R16)."""
+    return connection.execute(
+        select(jobs.c.id)
+        .where(jobs.c.identity == identity, jobs.c.mode == REAL, jobs.c.state == JobState.RELEASED.value)
+        .order_by(jobs.c.sequence)
+        .limit(1)
+    ).scalar()
+
+
+def _own(connection: Connection, principal: Principal, job: str, action: Action) -> Job:
+    """The job, if the rules let this person do `action` to it; to everybody else it does not exist."""
+    if not ids.is_id("job", job):
+        raise unknown()
+    found = job_with(connection, job)
+    authorizer.check(principal, action, Resource(ResourceKind.JOB, found.id, owner=found.principal))
+    return found

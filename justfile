@@ -1,0 +1,81 @@
+# The one door for people and for CI. `just --list` names what there is.
+
+set shell := ["bash", "-euo", "pipefail", "-c"]
+
+bin := justfile_directory() / ".venv/bin"
+python := bin / "python"
+# runs a command with the DOCKER_HOST of an engine that answers, after starting a private one if there is none
+with_engine := python + " scripts/engine.py run"
+
+[private]
+default:
+    @"{{ just_executable() }}" --justfile "{{ justfile() }}" --list
+
+# make .venv hold what the locks say
+setup:
+    @scripts/bootstrap.sh
+
+# use a Docker engine that answers, or start a private one
+engine: setup
+    @{{ python }} scripts/engine.py start >/dev/null
+
+# build the container images that are missing from the engine
+images: setup
+    @{{ with_engine }} {{ python }} runtime_images/build.py
+
+# fetch the two data sets of the demo
+demo-data: images
+    @{{ with_engine }} {{ python }} scripts/demo_data.py
+
+# lint, types, import rules, locks, architecture; needs no engine
+check: setup
+    {{ bin }}/ruff check
+    {{ bin }}/ruff format --check
+    {{ bin }}/mypy
+    {{ bin }}/mypy scripts/demo_data.py scripts/engine.py scripts/lock.py
+    {{ bin }}/mypy runtime_images/build.py runtime_images/bytecode.py
+    {{ bin }}/mypy runtime_images/query/runner.py
+    {{ bin }}/lint-imports
+    {{ python }} scripts/lock.py --check
+    {{ python }} -m pytest -q tests/architecture
+
+# repair what a tool can repair
+fix: setup
+    {{ bin }}/ruff check --fix
+    {{ bin }}/ruff format
+
+# all tests but the slow ones
+test *args: demo-data
+    {{ with_engine }} {{ python }} -m pytest -m "not slow" {{ args }}
+
+# all tests
+test-all *args: demo-data
+    {{ with_engine }} {{ python }} -m pytest {{ args }}
+
+# hostile programs against the sandbox and the gate
+test-attacks *args: demo-data
+    {{ with_engine }} {{ python }} -m pytest tests/attacks {{ args }}
+
+# measure the privacy loss of pass and gate on neighbouring inputs
+audit-dp *args: demo-data
+    {{ with_engine }} {{ python }} -m pytest tests/statistical {{ args }}
+
+# the whole job on real data, from nothing; leaves nothing running
+demo *args: demo-data
+    @{{ python }} scripts/engine.py demo {{ python }} scripts/demo.py {{ args }}
+
+# API and reconciler in the foreground; ends with Ctrl-C
+serve *args: demo-data
+    @{{ with_engine }} {{ bin }}/banyan-server serve {{ args }}
+
+# end what `serve` is running, then the private engine
+stop:
+    @python3 scripts/engine.py stop
+
+# submit-to-release time of the flights query
+bench-latency *args: demo-data
+    {{ with_engine }} {{ python }} benchmarks/latency.py {{ args }}
+
+# write the lock files again, keeping their versions; `just lock --upgrade` takes the newest
+lock *args: setup
+    {{ python }} scripts/lock.py {{ args }}

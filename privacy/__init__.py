@@ -1,0 +1,1 @@
+"""Mathematics of the guarantee: accounting, mechanisms, SQL to bounded sums. No I/O."""

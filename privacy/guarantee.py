@@ -1,0 +1,97 @@
+"""The promise that goes with a release: one record, its JSON form and its sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import ROUND_CEILING, Context, Decimal
+from fractions import Fraction
+from typing import Any, Self
+
+from core.units import exact, text_of
+from privacy.accountant import Accountant
+from privacy.tails import NoiseKind
+
+# The relation under which everything is proved: docs/privacy-guarantee.md.
+ADD_REMOVE_ONE = "add/remove one"
+
+_FIELDS = {"epsilon", "delta", "rho", "unit", "rows", "population", "neighbours", "accountant", "mechanisms"}
+_ACCOUNTANT_WORDS = {Accountant.BASIC: "basic composition", Accountant.ZCDP: "zCDP"}
+
+
+@dataclass(frozen=True)
+class Guarantee:
+    """(ε, δ)-differential privacy of one release, for each `unit` of `population` with all its `rows`.
+
+    `rho` is the loss in zCDP where the population is accounted in it. It is a statement about noise; what it does not cover is
+    in docs/privacy-guarantee.md.
+    """
+
+    epsilon: Fraction
+    delta: Fraction
+    rho: Fraction | None
+    unit: str
+    population: str
+    accountant: Accountant
+    mechanisms: tuple[NoiseKind, ...]
+    rows: str = "rows"
+    neighbours: str = ADD_REMOVE_ONE
+
+    def __post_init__(self) -> None:
+        if self.epsilon <= 0 or not 0 <= self.delta < 1:
+            raise ValueError("a guarantee has an epsilon above 0 and a delta below 1")
+        if (self.rho is None) != (self.accountant is Accountant.BASIC):
+            raise ValueError("rho belongs to zcdp, and only to it")
+        if self.neighbours != ADD_REMOVE_ONE:
+            raise ValueError("nothing here is proved for another neighbour relation")
+
+    def sentence(self) -> str:
+        """One line for people; numbers are rounded up, so that the sentence is no stronger than the record."""
+        delta = f", δ {_short(self.delta)}" if self.delta else ""
+        noise = ", ".join(kind.value.capitalize() for kind in self.mechanisms)
+        return (
+            f"(ε {_short(self.epsilon)}{delta})-DP for each {self.unit} with all its {self.rows}, {self.neighbours}; "
+            f"{noise}, {_ACCOUNTANT_WORDS[self.accountant]}"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object; exact numbers as texts."""
+        return {
+            "epsilon": text_of(self.epsilon),
+            "delta": text_of(self.delta),
+            "rho": None if self.rho is None else text_of(self.rho),
+            "unit": self.unit,
+            "rows": self.rows,
+            "population": self.population,
+            "neighbours": self.neighbours,
+            "accountant": self.accountant.value,
+            "mechanisms": [kind.value for kind in self.mechanisms],
+        }
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Self:
+        """The record that `to_json` wrote; raises ValueError for anything else."""
+        if set(stored) != _FIELDS:
+            raise ValueError("not a guarantee")
+        return cls(
+            epsilon=exact(stored["epsilon"]),
+            delta=exact(stored["delta"]),
+            rho=None if stored["rho"] is None else exact(stored["rho"]),
+            unit=stored["unit"],
+            rows=stored["rows"],
+            population=stored["population"],
+            neighbours=stored["neighbours"],
+            accountant=Accountant(stored["accountant"]),
+            mechanisms=tuple(NoiseKind(kind) for kind in stored["mechanisms"]),
+        )
+
+
+def _short(value: Fraction) -> str:
+    """At most four digits, rounded up: 0.5, 0.3334, 1e-8."""
+    context = Context(prec=4, rounding=ROUND_CEILING)
+    rounded = context.divide(Decimal(value.numerator), Decimal(value.denominator)).normalize(context)
+    exponent = rounded.adjusted()
+    if -4 <= exponent <= 6:
+        return f"{rounded:f}"
+    digits = str(rounded.scaleb(-exponent))
+    return f"{digits}e{exponent}"

@@ -1,0 +1,1 @@
+"""One SELECT: checked, planned, run block by block, combined and released."""
