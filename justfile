@@ -64,9 +64,10 @@ audit-dp *args: demo-data
 demo *args: demo-data
     @{{ python }} scripts/engine.py demo {{ python }} scripts/demo.py {{ args }}
 
-# API and reconciler in the foreground; ends with Ctrl-C
-serve *args: demo-data
-    @{{ with_engine }} {{ bin }}/banyan-server serve {{ args }}
+# API and reconciler in the foreground, state in .banyan/server; ends with Ctrl-C or `just stop`
+serve: images
+    @export BANYAN_STATE_FOLDER="${BANYAN_STATE_FOLDER:-.banyan/server}"; \
+        {{ bin }}/banyan-server init; {{ with_engine }} {{ bin }}/banyan-server serve
 
 # end what `serve` is running, then the private engine
 stop:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from api import wiring
 from api.wiring import Server
 from audit import log
 from core.errors import BanyanError
-from core.settings import Settings
 from sandbox.docker_runtime import DockerRuntime
 from sandbox.self_check import Verdict, self_check
 
@@ -29,7 +29,7 @@ def examine() -> list[Finding]:
     server = _server(findings)
     if server is None:
         return findings
-    findings += [_tried("log", lambda: _log_holds(server)), _tried("tmpfs", lambda: _staging_is_tmpfs(server.settings))]
+    findings += [_tried("log", lambda: _log_holds(server)), _tried("tmpfs", lambda: _staging_is_tmpfs(server.settings.staging_folder))]
     findings += _isolation(server)
     return findings
 
@@ -57,9 +57,9 @@ def _log_holds(server: Server) -> str:
         return f"{log.size_of(connection)} entries, extends the newest signed checkpoint"
 
 
-def _staging_is_tmpfs(settings: Settings) -> str:
+def _staging_is_tmpfs(folder: Path) -> str:
     mounts = [line.split() for line in open("/proc/mounts", encoding="utf-8")]  # noqa: SIM115, PTH123 - a kernel table
-    place = str(settings.staging_folder.resolve())
+    place = str(folder.resolve())
     mount = max((entry for entry in mounts if place.startswith(entry[1])), key=lambda entry: len(entry[1]))
     if mount[2] not in {"tmpfs", "ramfs"}:
         return f"WARNING: {place} is {mount[2]}, not tmpfs: plaintext in use would reach a disk"

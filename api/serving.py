@@ -30,6 +30,8 @@ def serve(server: Server) -> int:
         server_header=False,
         timeout_graceful_shutdown=5,
     )
+    # uvicorn puts our handler back when it is done and raises the signal once more; the default one would end us before the clean-up.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     reconciler.start()
     threading.Thread(target=_announce, args=(server, reconciler), daemon=True).start()
     try:
@@ -37,8 +39,6 @@ def serve(server: Server) -> int:
     except KeyboardInterrupt:
         pass
     finally:
-        # uvicorn gives the handlers back; a second signal must not cut the clean-up short.
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         reconciler.stop()
         shutil.rmtree(server.uploads, ignore_errors=True)
     return 0

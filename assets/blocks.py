@@ -19,7 +19,7 @@ from privacy.schema import Column, ColumnType, TableSchema
 
 FOLDER = "blocks"
 ROWS_PER_BLOCK = 125_000
-FEWEST_BLOCKS = 8
+FEWEST_BLOCKS, MOST_BLOCKS = 8, 4096
 _STEP_BYTES = 64 * 1024
 # Rows differ in size and units in their number of rows; twice the mean leaves room for both.
 _SLACK = 2
@@ -51,7 +51,7 @@ class Place:
 def block_count_for(rows: int) -> int:
     """How many blocks a population gets, from n_pub: a power of two, 8 up to a million rows (design R10)."""
     count = FEWEST_BLOCKS
-    while count * ROWS_PER_BLOCK < rows:
+    while count * ROWS_PER_BLOCK < rows and count < MOST_BLOCKS:
         count *= 2
     return count
 

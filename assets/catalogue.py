@@ -14,6 +14,7 @@ from sqlalchemy import Connection, insert, select
 
 from assets.blocks import block_count_for
 from assets.declaration_model import Declaration
+from assets.mock import mock_minimum
 from assets.records import assets
 from assets.versions import Version
 from audit.events import Event, EventType
@@ -150,4 +151,8 @@ def entry(asset: Asset, latest: Version | None) -> Mapping[str, Any]:
     """The asset as anybody may see it: its declaration and the number of its latest version, nothing of its data (design R10, R14)."""
     said = asset.declaration.to_json()
     del said["schema"], said["null_values"]
-    return said | {"version": latest.number if latest else None, "state": latest.state.value if latest else None}
+    return said | {
+        "mock_minimum": mock_minimum(asset.declaration),
+        "version": latest.number if latest else None,
+        "state": latest.state.value if latest else None,
+    }

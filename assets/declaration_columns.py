@@ -189,7 +189,7 @@ def _grid_bound(value: Any, kind: ColumnType, scale: int) -> int | Decimal:
     if grid != grid.to_integral_value():
         raise ValueError(f"more than {scale} decimal digits" if kind is ColumnType.DECIMAL else "not a whole number")
     if abs(grid) > GRID:
-        raise ValueError("too large for the integer grid: |bound| times 10^scale must be at most 2^53")
+        raise ValueError("too large for the integer grid: |bound| times 10^scale must be below 2^53")
     return int(grid) if kind is ColumnType.INT else Decimal(int(grid)).scaleb(-scale)
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import unicodedata
 
-# Sums are taken over value * 10^scale as integers; 2^53 keeps a row exact in every engine and in JSON (design R3).
-GRID = 2**53
+# Sums are taken over value * 10^scale as integers; below 2^53 a row stays exact in every engine and in JSON (design R3).
+GRID = 2**53 - 1
 MAX_SCALE = 9
 # 256 characters are at most 1 KiB in UTF-8 (proof_obligations.md I1).
 MAX_LENGTH = 256

@@ -9,13 +9,13 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass
 
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from assets.accept import Accepted, accept
 from assets.blocks import FOLDER, Block, Place, close_block, digest_of, folder_of, new_version_key, padded_bytes
 from assets.catalogue import Asset, get
 from assets.keys import KeyRing
-from assets.object_store import ObjectStore
+from assets.object_store import ObjectStore, storage_full
 from assets.overlap import check_apart, seal_sketch, sketch_of, sketch_path
 from assets.physical import parquet_bytes
 from assets.placement import placed
@@ -76,11 +76,16 @@ class Ingest:
         root = digest(["banyan.version/1", version_id, [block.digest for block in blocks]])
         report = seal_report(self.keys, version_id, declaration, report_of(accepted, ignored))
         self.store.put(sketch_path(version_id), seal_sketch(asset, self.keys, version_id, sketch))
-        with self.journal.writing() as tx:
-            check_apart(tx.connection, self.store, self.keys, asset, sketch)
-            number = next_number(tx.connection, asset.id)
-            version = Version(version_id, asset.id, number, VersionState.READY, root)
-            add_version(tx, NewVersion(version, self.keys.wrap(version_id, key), report, blocks), actor)
+        try:
+            with self.journal.writing() as tx:
+                check_apart(tx.connection, self.store, self.keys, asset, sketch)
+                number = next_number(tx.connection, asset.id)
+                version = Version(version_id, asset.id, number, VersionState.READY, root)
+                add_version(tx, NewVersion(version, self.keys.wrap(version_id, key), report, blocks), actor)
+        except OperationalError as problem:
+            if getattr(problem.orig, "sqlite_errorname", "") == "SQLITE_FULL":
+                raise storage_full() from None
+            raise
         return version
 
     def _record_refusal(self, asset: Asset, code: str, actor: str) -> None:

@@ -26,7 +26,7 @@ from core.errors import Invalid
 from privacy.schema import Column, ColumnType
 
 MAX_ROWS = 1_000_000
-MAX_SEED = 2**53
+MAX_SEED = 2**53 - 1
 _WORDS = 40
 _UNBOUNDED = 1000
 _EPOCH = datetime(2020, 1, 1, tzinfo=UTC)

@@ -6,6 +6,7 @@ import errno
 import os
 import secrets
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -56,7 +57,8 @@ class LocalObjectStore:
             temporary.replace(target)
             self._sync_folders(target.parent)
         except OSError as problem:
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):
+                temporary.unlink()
             raise _refused(problem) from None
 
     def get(self, path: str) -> bytes:
@@ -84,7 +86,8 @@ class LocalObjectStore:
 
     def _sync_folders(self, folder: Path) -> None:
         """A new name is durable once its folder is; a new folder once the one above it is."""
-        for each in (folder, folder.parent):
+        depth = len(folder.relative_to(self._root).parts)
+        for each in (folder, *folder.parents)[: depth + 1]:
             descriptor = os.open(each, os.O_RDONLY)
             try:
                 os.fsync(descriptor)
@@ -92,8 +95,13 @@ class LocalObjectStore:
                 os.close(descriptor)
 
 
+def storage_full() -> Unavailable:
+    """The refusal of an ingest for which there is no room."""
+    text = "the storage is full; nothing was kept of this file, and earlier versions are as they were"
+    return Unavailable("ingest.storage_full", text, way_out="make room and send the file again")
+
+
 def _refused(problem: OSError) -> Unavailable:
     if problem.errno in _FULL:
-        text = "the storage is full; nothing was kept of this file, and earlier versions are as they were"
-        return Unavailable("ingest.storage_full", text, way_out="make room and send the file again")
+        return storage_full()
     return Unavailable("storage.unreachable", "the storage cannot be reached", detail=os.strerror(problem.errno or 0))

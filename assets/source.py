@@ -57,9 +57,10 @@ def read_source(upload: Upload, form: Format, columns: Collection[str]) -> tuple
     try:
         table, others = readers[form](upload, columns)
         table.validate(full=True)
+        plain = pa.table({name: _plain(name, table.column(name)) for name in columns})
     except (pa.ArrowException, OSError, UnicodeDecodeError, OverflowError):
         raise _unreadable(f"the file is not a whole {form.value} file, or was damaged on its way") from None
-    return pa.table({name: _plain(name, table.column(name)) for name in columns}), others
+    return plain, others
 
 
 def _unreadable(text: str, way_out: str | None = None, **where: str | int) -> Invalid:
@@ -184,11 +185,11 @@ def _plain(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
 def _within_calendar(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Dates and timestamps that Python can hold, the latter in microseconds of UTC (without a zone, which would need a zone database)."""
     kind = column.type
-    if pa.types.is_timestamp(kind):
-        column = column.cast(options=_micro(kind)).cast(pa.int64()).cast(pa.timestamp("us"))
-    elif not pa.types.is_date(kind):
+    if not (pa.types.is_timestamp(kind) or pa.types.is_date(kind)):
         raise _unfit(name, kind)
     try:
+        if pa.types.is_timestamp(kind):
+            column = column.cast(options=_micro(kind)).cast(pa.int64()).cast(pa.timestamp("us"))
         compute.min_max(column).as_py()
     except (ValueError, OverflowError):
         raise _unreadable(f"column {name} holds dates outside the years 1 to 9999", column=name) from None

@@ -11,6 +11,7 @@ from jobs.request import KIND, JobRequest
 from jobs.schedule import Node, lanes_for, seconds_for
 from privacy.accountant import Accountant
 from privacy.schema import TableSchema
+from privacy.sql.clipping import Clip
 from privacy.sql.plan import plan_query
 from privacy.sql.plan_model import QueryPlan, QueryRequest
 
@@ -38,6 +39,7 @@ class JobPlan:
     lanes: int
     seconds: float
     memory_bytes: int
+    clip: Clip
 
     def to_json(self) -> dict[str, Any]:
         """The stored form, which is also what a researcher sees: the query's own plan and the price of it."""
@@ -59,7 +61,11 @@ class JobPlan:
             "keys": [{"name": key.name, "public": key.values is not None} for key in query.keys],
             "cells": query.cells,
             "threshold": None if query.threshold is None else {"units": query.threshold.threshold},
-            "bounds": {"max_groups_per_unit": query.max_groups, "max_rows_per_group": query.max_rows},
+            "bounds": {
+                "max_groups_per_unit": query.max_groups,
+                "max_rows_per_group": query.max_rows,
+                "clip": {column: [f"{lower:f}", f"{upper:f}"] for column, lower, upper in self.clip},
+            },
             "image": self.image,
             "blocks": facts.block_count,
             "lanes": self.lanes,
@@ -80,6 +86,7 @@ def plan_job(request: JobRequest, facts: PublicFacts, image: str, node: Node) ->
             max_groups_per_unit=request.max_groups,
             max_rows_per_group=request.max_rows,
             accountant=facts.accountant,
+            clip=request.clip,
         ),
         facts.schema,
     )
@@ -92,6 +99,7 @@ def plan_job(request: JobRequest, facts: PublicFacts, image: str, node: Node) ->
         lanes=lanes,
         seconds=seconds_for(facts.schema.rows, facts.block_count, cells, node),
         memory_bytes=lanes * node.lane_memory_bytes,
+        clip=request.clip,
     )
 
 
@@ -104,6 +112,7 @@ def identity_of(plan: JobPlan) -> str:
             "asset": plan.facts.asset,
             "version": plan.facts.version,
             "query": query.canonical_sql,
+            "clip": [[output.name, str(output.lower), str(output.upper)] for output in query.outputs],
             "max_groups": query.max_groups,
             "max_rows": query.max_rows,
             "epsilon": text_of(query.epsilon),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
@@ -15,13 +17,17 @@ from core.units import delta_of, epsilon_of, text_of
 PURPOSES = ("governance", "public-welfare", "industry-development", "research", "audit")
 KIND = "query"
 _FIELDS = ("asset", "purpose", "policy", "query", "epsilon", "delta", "bounds")
-_BOUNDS = ("max_groups_per_unit", "max_rows_per_group")
+_BOUNDS = ("max_groups_per_unit", "max_rows_per_group", "clip")
+_NUMBER = re.compile(r"-?[0-9]{1,16}(\.[0-9]{1,16})?")
 MAX_BOUND = 1_000_000
 
 
 @dataclass(frozen=True)
 class JobRequest:
-    """One query job as asked. Bounds are per privacy unit: how many groups it may touch, how many rows in each."""
+    """One query job as asked. Bounds are per privacy unit: how many groups it may touch, how many rows in each.
+
+    `clip` narrows what values of a summed column may be: smaller and larger ones count as its ends, which costs bias and saves noise.
+    """
 
     asset: str
     purpose: str
@@ -31,6 +37,7 @@ class JobRequest:
     delta: Fraction | None
     max_groups: int
     max_rows: int
+    clip: tuple[tuple[str, Decimal, Decimal], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The canonical JSON form; `parsed` reads it back."""
@@ -41,7 +48,11 @@ class JobRequest:
             "query": self.query,
             "epsilon": text_of(self.epsilon),
             "delta": None if self.delta is None else text_of(self.delta),
-            "bounds": {"max_groups_per_unit": self.max_groups, "max_rows_per_group": self.max_rows},
+            "bounds": {
+                "max_groups_per_unit": self.max_groups,
+                "max_rows_per_group": self.max_rows,
+                "clip": {column: [f"{lower:f}", f"{upper:f}"] for column, lower, upper in self.clip},
+            },
         }
 
 
@@ -69,6 +80,7 @@ def parsed(document: object) -> JobRequest:
         delta=None if delta is None else delta_of(delta),
         max_groups=_bound(bounds, "max_groups_per_unit"),
         max_rows=_bound(bounds, "max_rows_per_group"),
+        clip=_clip(bounds.get("clip")),
     )
 
 
@@ -116,3 +128,32 @@ def _bound(bounds: Mapping[str, Any], field: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_BOUND:
         raise Invalid("bounds.invalid", f"{field} must be a whole number from 1 to {MAX_BOUND:,}", where=where)
     return value
+
+
+def _clip(value: object) -> tuple[tuple[str, Decimal, Decimal], ...]:
+    """By column name. Whether the columns exist and may be clipped so is for the planner to say."""
+    if value is None:
+        return ()
+    if not isinstance(value, Mapping):
+        raise _clip_refused("clip", "clip names columns with their ends")
+    found = []
+    for column, ends in sorted(value.items()):
+        field = f"clip.{str(column)[:60]}"
+        if not isinstance(ends, list) or len(ends) != 2:
+            raise _clip_refused(field, "a column is clipped to two numbers")
+        lower, upper = (_number(end, field) for end in ends)
+        if lower >= upper:
+            raise _clip_refused(field, "the lower end must be below the upper end")
+        found.append((str(column), lower, upper))
+    return tuple(found)
+
+
+def _number(value: object, field: str) -> Decimal:
+    text = repr(value) if isinstance(value, float) else str(value)
+    if isinstance(value, bool) or not _NUMBER.fullmatch(text):
+        raise _clip_refused(field, "an end is a plain decimal number")
+    return Decimal(text)
+
+
+def _clip_refused(field: str, text: str) -> Invalid:
+    return Invalid("bounds.clip", text, where={"field": f"bounds.{field}"}, way_out="clip: {dep_delay: [-30, 120]}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import insert, update
@@ -17,7 +17,7 @@ from core.yaml_positions import printable
 from policies import authorizer
 from policies.model import Action, Principal, Role
 from policies.records import policy_decisions, policy_versions
-from policies.register import PolicyVersion, approvers_of, latest, version_by_digest, versions_of
+from policies.register import PolicyVersion, approvers_of, latest, version_with, versions_of
 from policies.transitions import Change, State, after
 from policies.usage import UsagePolicy
 
@@ -73,7 +73,7 @@ def propose(tx: Transaction, policy: UsagePolicy, principal: Principal, level: s
             round=1,
         )
     )
-    found = PolicyVersion(policy, version, digest, principal.id, tx.now, State.PROPOSED, needed, 1, ())
+    found = _read_again(tx, policy.name, digest)
     _record(tx, EventType.POLICY_PROPOSED, found, principal.id)
     return found
 
@@ -111,12 +111,9 @@ def approve(tx: Transaction, name: str, digest: str, principal: Principal, level
         way_out = f"{found.missing} more must come from other people" if found.missing else None
         raise Conflict("policy.approved_already", "you have approved this version already", way_out=way_out)
     _decide(tx, found, Change.APPROVE, principal.id, "")
-    found = replace(
-        found,
-        needed=max(found.needed, approvals_needed(level)),
-        approvers=approvers_of(tx.connection, name, found.version, found.round),
-    )
-    tx.execute(update(policy_versions).where(policy_versions.c.digest == digest).values(needed=found.needed))
+    needed = max(found.needed, approvals_needed(level))
+    tx.execute(update(policy_versions).where(policy_versions.c.digest == digest).values(needed=needed))
+    found = _read_again(tx, name, digest)
     counts = {"approvals": len(found.approvers), "needed": found.needed}
     _record(tx, EventType.POLICY_APPROVED, found, principal.id, counts)
     return found if found.missing else _activate(tx, found, principal.id)
@@ -150,7 +147,7 @@ def _addressed(tx: Transaction, name: str, digest: str, principal: Principal, ac
     """The version with this digest, if the person may know of it and may do this to it."""
     newest = latest(tx.connection, name)
     authorizer.check(principal, Action.POLICY_READ, newest.resource)
-    found = version_by_digest(tx.connection, name, digest)
+    found = version_with(tx.connection, name, digest)
     if found is None:
         raise Conflict(
             "policy.changed",
@@ -185,15 +182,18 @@ def _decide(tx: Transaction, found: PolicyVersion, change: Change, actor: str, r
 
 def _move(tx: Transaction, found: PolicyVersion, change: Change, event: EventType, actor: str) -> PolicyVersion:
     """Take the table's step, in the row and in the log."""
-    state = after(found.state, change)
-    number = found.round + (change is Change.SUSPEND)
-    approvers = found.approvers if number == found.round else ()
-    tx.execute(
-        update(policy_versions).where(policy_versions.c.digest == found.digest).values(state=state.value, round=number)
-    )
-    moved = replace(found, state=state, round=number, approvers=approvers)
-    _record(tx, event, moved, actor)
-    return moved
+    moved = {"state": after(found.state, change).value, "round": found.round + (change is Change.SUSPEND)}
+    tx.execute(update(policy_versions).where(policy_versions.c.digest == found.digest).values(moved))
+    found = _read_again(tx, found.content.name, found.digest)
+    _record(tx, event, found, actor)
+    return found
+
+
+def _read_again(tx: Transaction, name: str, digest: str) -> PolicyVersion:
+    found = version_with(tx.connection, name, digest)
+    if found is None:
+        raise LookupError(f"the version {digest} of {name} vanished in its own transaction")
+    return found
 
 
 def _record(

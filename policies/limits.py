@@ -83,9 +83,9 @@ def policy_rooms(connection: Connection, policy: UsagePolicy, principal: str) ->
     own = balance_of(connection, person_account(policy.name, principal)).loss.epsilon
     limits = policy.epsilon
     return [
+        Room("policy.epsilon", limits.per_job, limits.per_job),
         Room("budget.policy", limits.total, max(Fraction(0), limits.total - total)),
         Room("budget.person", limits.per_person, max(Fraction(0), limits.per_person - own)),
-        Room("policy.epsilon", limits.per_job, limits.per_job),
     ]
 
 

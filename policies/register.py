@@ -20,6 +20,15 @@ from policies.usage import UsagePolicy
 
 
 @dataclass(frozen=True)
+class InForce:
+    """Which version of a policy is stored as active, and until when: what an emergency must suspend."""
+
+    version: int
+    digest: str
+    valid_until: datetime
+
+
+@dataclass(frozen=True)
 class PolicyVersion:
     """One version of a policy as it stands. `state` is the stored one: ask `state_at`, which knows the clock."""
 
@@ -32,6 +41,7 @@ class PolicyVersion:
     needed: int
     round: int
     approvers: tuple[str, ...]
+    in_force: InForce | None
 
     @property
     def missing(self) -> int:
@@ -49,7 +59,8 @@ class PolicyVersion:
         return at(self.state, self.content.valid_until, now)
 
     def to_json(self, now: datetime) -> dict[str, Any]:
-        """What a person sees of it."""
+        """What a person sees of it; `in_force` is the version that jobs run under now, which may be an older one."""
+        deciding = self.in_force if self.in_force and now < self.in_force.valid_until else None
         return {
             "name": self.content.name,
             "version": self.version,
@@ -60,6 +71,7 @@ class PolicyVersion:
             "approvals": len(self.approvers),
             "needed": self.needed,
             "approvers": list(self.approvers),
+            "in_force": deciding and {"version": deciding.version, "digest": deciding.digest},
             "policy": self.content.to_json(),
         }
 
@@ -80,7 +92,7 @@ def latest(connection: Connection, name: str) -> PolicyVersion:
     return found[-1]
 
 
-def version_by_digest(connection: Connection, name: str, digest: str) -> PolicyVersion | None:
+def version_with(connection: Connection, name: str, digest: str) -> PolicyVersion | None:
     """The version of `name` with exactly this content."""
     condition = (policy_versions.c.name == name) & (policy_versions.c.digest == digest)
     row = connection.execute(select(policy_versions).where(condition)).first()
@@ -92,7 +104,7 @@ def in_force(connection: Connection, name: str) -> PolicyVersion:
     found = versions_of(connection, name)
     if not found:
         raise unknown(ResourceKind.POLICY, name)
-    return next((version for version in reversed(found) if version.state is State.ACTIVE), found[-1])
+    return next((version for version in found if version.state is State.ACTIVE), found[-1])
 
 
 def readable(connection: Connection, principal: Principal, name: str) -> PolicyVersion:
@@ -146,4 +158,13 @@ def _version(connection: Connection, row: Row[Any]) -> PolicyVersion:
         needed=row.needed,
         round=row.round,
         approvers=approvers_of(connection, row.name, row.version, row.round),
+        in_force=_active(connection, row.name),
     )
+
+
+def _active(connection: Connection, name: str) -> InForce | None:
+    condition = (policy_versions.c.name == name) & (policy_versions.c.state == State.ACTIVE.value)
+    row = connection.execute(select(policy_versions).where(condition)).one_or_none()
+    if row is None:
+        return None
+    return InForce(row.version, row.digest, UsagePolicy.from_json(json.loads(row.content)).valid_until)

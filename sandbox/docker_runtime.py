@@ -63,8 +63,11 @@ class DockerRuntime:
         return outcome
 
     def _check_alive(self) -> None:
-        """Raises Unavailable if the engine is shutting down: it then ends containers itself, and that must not look like a
-        program that failed. It stops listening before it ends the first (moby v20.10 cmd/dockerd/daemon.go)."""
+        """Raises Unavailable if the engine is shutting down.
+
+        It then ends containers itself, which must not look like programs that failed: their blocks would be released as
+        defaults. It stops listening before it ends the first one (seen on 20.10).
+        """
         with _speaking():
             self._client().ping()
 
@@ -182,9 +185,9 @@ class _Container:
                 stream=True,
                 timeout=(ENGINE_SECONDS, None),
             )
-            if answer.status_code == NOT_FOUND:
-                raise _Removed
-            answer.raise_for_status()
+            if not answer.ok:
+                answer.close()
+                raise APIError(answer.reason, response=answer)
         threading.Thread(target=self._await, args=(answer,), name=f"banyan-wait-{self._id[:12]}", daemon=True).start()
 
     def _await(self, answer: requests.Response) -> None:
@@ -201,6 +204,8 @@ class _Container:
             try:
                 yield
             except APIError as problem:
+                if problem.response is not None:
+                    problem.response.close()  # the SDK leaves it open where it was to become a stream
                 if problem.status_code == CONFLICT or (problem.status_code == NOT_FOUND and not self._exists()):
                     raise _Removed from None
                 raise

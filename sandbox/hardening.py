@@ -97,8 +97,8 @@ HARDENING: Final[tuple[Hardening, ...]] = (
     Hardening(
         "network_disabled",
         lambda _: {"NetworkDisabled": True},
-        "The engine makes no network endpoint at all, so no later `network connect` can attach one; it also starts 100 ms"
-        " sooner.",
+        "The engine makes no network sandbox and no endpoint at all, so nothing is there that an interface could be put into;"
+        " the container also starts 100 ms sooner.",
         "test_network_disabled",
     ),
     Hardening(

@@ -23,7 +23,7 @@ _NEVER_MOUNTED = frozenset({"/", "/dev", "/dev/shm", "/home", "/opt", "/root", "
 _NEVER_MOUNTED_BELOW = ("/boot", "/etc", "/proc", "/sys")
 # The image's own places: a mount there would replace what the image was vetted with.
 _NEVER_COVERED_BELOW = (
-    "/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/proc", "/root", "/run", "/sbin", "/sys", "/tmp", "/usr", "/var",  # noqa: S108 - refused, not used
+    "/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/opt", "/proc", "/root", "/run", "/sbin", "/sys", "/tmp", "/usr", "/var",  # noqa: S108 - refused, not used
 )  # fmt: skip
 
 MIB = 1 << 20

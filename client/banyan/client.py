@@ -201,3 +201,5 @@ def _chunks(read: Callable[[int], bytes], size: int, progress: Progress | None) 
         sent += len(chunk)
         if progress is not None:
             progress(sent, size)
+    if sent < size:
+        raise Refused("file.changed", "the file became shorter while it was being sent", way_out="send it again")

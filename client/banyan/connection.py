@@ -12,7 +12,7 @@ from urllib.parse import quote
 import httpx
 
 from banyan.credentials import Credentials
-from banyan.errors import Refused, Unreachable, refusal
+from banyan.errors import BanyanError, Refused, Unreachable, refusal
 
 # Reading may last: a server answers an ingest only when every row was checked.
 _TIMEOUT = httpx.Timeout(60.0, connect=5.0)
@@ -70,10 +70,10 @@ class Connection:
         return self.json("POST", path, content=chunks, params=params, headers=headers, timeout=_INGEST_TIMEOUT)
 
     def _send(self, method: str, path: str, **parts: Any) -> httpx.Response:
+        if self._http.is_closed:
+            raise BanyanError("client.closed", "this client was closed", "make another banyan.Client()")
         try:
             answer = self._http.request(method, path, **parts)
-        except httpx.LocalProtocolError:
-            raise Refused("file.changed", "the file changed while it was being sent", way_out="send it again") from None
         except (httpx.TransportError, httpx.InvalidURL) as problem:
             slow = isinstance(problem, httpx.TimeoutException) and not isinstance(problem, httpx.ConnectTimeout)
             raise Unreachable(

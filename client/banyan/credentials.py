@@ -47,7 +47,7 @@ def find(server: str | None = None, token: str | None = None) -> Credentials:
     server = server or os.environ.get("BANYAN_SERVER")
     token = token or os.environ.get("BANYAN_TOKEN")
     if server and token:
-        return Credentials(checked_server(server), token)
+        return Credentials(checked_server(server), checked_token(token))
     stored = _read("credentials.json")
     kept = stored.get("server")
     server = server or kept
@@ -61,7 +61,7 @@ def find(server: str | None = None, token: str | None = None) -> Credentials:
         raise Unauthenticated(
             "login.no_token", f"there is no token for {server}", way_out=f"banyan login {server}, or set BANYAN_TOKEN"
         )
-    return Credentials(server, token)
+    return Credentials(server, checked_token(token))
 
 
 def remember(credentials: Credentials) -> Path:
@@ -90,6 +90,14 @@ def checked_server(url: str) -> str:
     if not usable or parts.username or parts.password or parts.query or parts.fragment:
         raise Refused("login.bad_server", "the server must be a URL", {"field": "server"}, "such as https://host:port")
     return url.rstrip("/")
+
+
+def checked_token(token: str) -> str:
+    """The token without white space around it. Raises Refused for what no header can carry."""
+    token = token.strip()
+    if not token or not token.isascii() or not token.isprintable() or " " in token:
+        raise Refused("login.bad_token", "this is not a token", way_out="the token that an administrator gave you")
+    return token
 
 
 def _read(name: str) -> Mapping[str, Any]:

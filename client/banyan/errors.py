@@ -191,5 +191,12 @@ def _others(where: Mapping[str, Any]) -> list[str]:
 def _paragraph(text: str) -> list[str]:
     lines: list[str] = []
     for line in text.splitlines() or [""]:
-        lines += textwrap.wrap(line, _WIDTH, initial_indent="  ", subsequent_indent="  ") or [""]
+        lines += textwrap.wrap(
+            line,
+            _WIDTH,
+            initial_indent="  ",
+            subsequent_indent="  ",
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
     return lines

@@ -82,7 +82,7 @@ def _quantized(value: Decimal, place: int, rounding: str) -> Decimal:
 
 
 def _written(value: Decimal, place: int, rounding: str = NEAREST) -> str:
-    rounded = _quantized(value, place, rounding)
+    rounded = _quantized(value, place, rounding) + 0  # adding zero makes -0 plain 0
     return f"{rounded:,.{max(0, -place)}f}"
 
 

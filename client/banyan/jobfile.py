@@ -19,7 +19,7 @@ from banyan.textfile import place_of, place_told, read_text
 
 FIELDS = ("asset", "purpose", "policy", "query", "epsilon", "delta", "bounds")
 REQUIRED = ("asset", "purpose", "query", "epsilon")
-BOUNDS = ("max_groups_per_unit", "max_rows_per_group")
+BOUNDS = ("max_groups_per_unit", "max_rows_per_group", "clip")
 _WHITE = " \t\r\n\x85\u2028\u2029"
 _HEX_ESCAPES = {"x": 2, "u": 4, "U": 8}
 _WHITE_ESCAPES = "tnrNLP \t"
@@ -112,6 +112,8 @@ def _value(name: str, node: yaml.Node, file: JobFile, nodes: dict[str, yaml.Node
     """A field's value. Numbers stay the text that the person wrote, so that 0.3 means 3/10 everywhere."""
     if name == "bounds" and isinstance(node, yaml.MappingNode):
         return _mapping(node, file, nodes, BOUNDS, "bounds.")
+    if name == "clip" and prefix:
+        return _clip(node, file, nodes)
     if not isinstance(node, yaml.ScalarNode) or name == "bounds":
         wanted = f"{BOUNDS[0]} and {BOUNDS[1]}" if name == "bounds" else "one value"
         raise _refused_at(file, node, "job.wrong_shape", f"{prefix}{name} must hold {wanted}", None)
@@ -122,10 +124,30 @@ def _value(name: str, node: yaml.Node, file: JobFile, nodes: dict[str, yaml.Node
     return node.value
 
 
+def _clip(node: yaml.Node, file: JobFile, nodes: dict[str, yaml.Node]) -> dict[str, list[str]]:
+    """The ends by column; numbers stay the text that the person wrote."""
+    found: dict[str, list[str]] = {}
+    for key, ends in node.value if isinstance(node, yaml.MappingNode) else [(node, node)]:
+        nodes[f"bounds.clip.{key.value}"] = ends
+        pair = ends.value if isinstance(ends, yaml.SequenceNode) else []
+        if len(pair) != 2 or not all(isinstance(end, yaml.ScalarNode) for end in pair):
+            raise _refused_at(
+                file,
+                ends,
+                "job.wrong_shape",
+                "bounds.clip must hold two numbers a column",
+                "clip: {dep_delay: [-30, 120]}",
+            )
+        found[str(key.value)] = [end.value for end in pair]
+    return found
+
+
 def _plain(value: Any) -> Any:
     """A value of a mapping given in Python, as JSON says it; floats and Decimals by their shortest text, never rounded."""
     if isinstance(value, Mapping):
         return {str(name): _plain(found) for name, found in value.items() if found is not None}
+    if isinstance(value, list | tuple):
+        return [_plain(found) for found in value]
     return value if isinstance(value, int | str) else str(value)
 
 
@@ -144,7 +166,7 @@ def _check_complete(body: Mapping[str, Any], name: str) -> None:
     missing = [field for field in REQUIRED if body.get(field) in (None, "")]
     if missing:
         raise Refused(
-            "job.missing_field",
+            "job.missing",
             f"{name} lacks {' and '.join(missing)}",
             {"field": missing[0]},
             f"add {' and '.join(f'{field}: …' for field in missing)}",

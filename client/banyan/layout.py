@@ -57,12 +57,15 @@ def fields(pairs: Sequence[tuple[str, str]], width: int | None = None) -> list[s
 
 
 def hanging(label: str, text: str, width: int | None = None) -> list[str]:
-    """`text` after `label`, each further line of it indented as far."""
-    indent = " " * cell_len(label)
+    """`text` after `label`, each further line of it indented as far; a word too long for that (a digest) is kept whole."""
+    indent = cell_len(label)
     lines: list[str] = []
     for part in text.split("\n"):
-        lines += _wrapped(clean(part), max(_NARROWEST, width - len(indent)) if width else None)
-    return [(label if number == 0 else indent) + line for number, line in enumerate(lines)]
+        lines += _wrapped(clean(part), max(_NARROWEST, width - indent) if width else None, whole=True)
+    if width is not None and indent + cell_len(lines[0]) > width:
+        lines.insert(0, "")
+    spaces = [indent if width is None else max(0, min(indent, width - cell_len(line))) for line in lines]
+    return [((label if number == 0 else " " * spaces[number]) + line).rstrip() for number, line in enumerate(lines)]
 
 
 def _squeeze(widths: list[int], flexible: Sequence[int], width: int) -> None:
@@ -83,12 +86,12 @@ def _lines(row: Sequence[str], widths: Sequence[int], numbers: Sequence[int]) ->
     return lines
 
 
-def _wrapped(text: str, width: int | None) -> list[str]:
+def _wrapped(text: str, width: int | None, *, whole: bool = False) -> list[str]:
     if width is None or cell_len(text) <= width:
         return [text]
     # A wide letter takes two cells: wrapping by letters at half the width then always fits.
     letters = width if cell_len(text) == len(text) else max(1, width // 2)
-    return textwrap.wrap(text, letters) or [""]
+    return textwrap.wrap(text, letters, break_on_hyphens=False, break_long_words=not whole) or [""]
 
 
 def _padded(cell: str, width: int, right: bool) -> str:

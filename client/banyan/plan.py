@@ -33,7 +33,8 @@ class Plan:
         found += layout.hanging("        ", self._groups(), width) if self._groups() else []
         found += layout.hanging("Bounds  ", self._bounds(), width)
         found += layout.hanging("Time    ", self._time(), width)
-        found += layout.hanging("Needs   ", self._needs(), width)
+        # The plan that a job was accepted under needed nothing: only a fresh one says what is missing.
+        found += layout.hanging("Needs   ", self._needs(), width) if "needs" in self.data else []
         for tip in self.data.get("tips") or []:
             found += layout.hanging("Tip     ", str(tip), width)
         return found
@@ -51,7 +52,8 @@ class Plan:
         data = self.data
         rows, units = figures.count(data.get("rows")), figures.count(data.get("units"))
         known = f"level {data.get('level')}, about {rows} rows, {units} {data.get('population')}"
-        return f"query on {data.get('asset')} v{data.get('version')} ({known})"
+        version = "with no data yet" if data.get("version") is None else f"v{data['version']}"
+        return f"query on {data.get('asset')} {version} ({known})"
 
     def _price(self) -> str:
         left = _member(self.data, "left_after")
@@ -86,7 +88,9 @@ class Plan:
     def _bounds(self) -> str:
         bounds, unit = _member(self.data, "bounds"), self.data.get("unit")
         groups, rows = bounds.get("max_groups_per_unit"), bounds.get("max_rows_per_group")
-        return f"{figures.count(groups)} groups per {unit}, {figures.count(rows)} rows of it per group"
+        ends = ", ".join(f"{name} within {low} … {high}" for name, (low, high) in _member(bounds, "clip").items())
+        counted = f"{figures.count(groups)} groups per {unit}, {figures.count(rows)} rows of it per group"
+        return f"{counted}\n{ends}" if ends else counted
 
     def _time(self) -> str:
         lanes = self.data.get("lanes")

@@ -31,7 +31,9 @@ class Policies:
         path = Path(path)
         text = read_text(path)
         try:
-            return self._connection.json("POST", "/v1/policies", content=text.encode(), headers=YAML)
+            return self._connection.json(
+                "POST", "/v1/policies", params={"filename": path.name}, content=text.encode(), headers=YAML
+            )
         except Refused as refused:
             refused.excerpt = place_told(path.name, text, refused.where)
             raise

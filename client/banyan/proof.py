@@ -7,9 +7,20 @@ from typing import Any
 
 from banyan.verify import Verified
 
+# What a statement's members are called for people; a member without a name here is shown by its own.
+_NAMES = {
+    "ledger": "its budget events are the log's entries",
+    "code": "digest of the query",
+    "request": "digest of the whole request",
+    "plan": "digest of the plan",
+    "version_root": "root of the data version",
+    "image": "container image",
+    "reuse": "copy of an identical job's earlier release",
+    "submitted_by": "submitted by",
+}
+_IN_THE_ORDER = ("schema", "release", "job")
 _APPROVAL = ("policy", "approv", "review", "purpose")
-_BUDGET = ("epsilon", "delta", "rho", "price", "loss", "charge", "population", "unit", "ledger", "spend", "budget")
-_GUARANTEE = ("guarantee", "mechanism", "neighbour", "accountant")
+_BUDGET = ("guarantee", "epsilon", "delta", "rho", "price", "loss", "charge", "population", "ledger", "spend", "budget")
 
 NOT_PROVED = (
     "that the server ran this code on this data and drew the noise that it states: the log binds what the server said",
@@ -20,9 +31,10 @@ NOT_PROVED = (
 
 def proved(found: Verified) -> list[tuple[str, str]]:
     """What was proved, each part under a short name."""
-    groups: dict[str, list[str]] = {"Approval": [], "Budget": [], "Guarantee": [], "Work": []}
+    groups: dict[str, list[str]] = {"Approval": [], "Budget": [], "Work": []}
     for path, value in _flat(found.statement):
-        groups[_group(path)].append(f"{path}: {value}")
+        if path not in _IN_THE_ORDER:
+            groups[_group(path)].append(f"{_NAMES.get(path, path)}: {value}")
     parts = [("Order", _order(found))]
     parts += [(name, "\n".join(lines)) for name, lines in groups.items() if lines]
     compared = (
@@ -41,7 +53,7 @@ def _order(found: Verified) -> str:
 
 def _group(path: str) -> str:
     top = path.split(".", 1)[0]
-    for name, words in (("Approval", _APPROVAL), ("Guarantee", _GUARANTEE), ("Budget", _BUDGET)):
+    for name, words in (("Approval", _APPROVAL), ("Budget", _BUDGET)):
         if any(word in top for word in words):
             return name
     return "Work"
@@ -58,4 +70,10 @@ def _flat(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
     elif isinstance(value, list):
         yield path, ", ".join(str(inner) for inner in value) or "none"
     else:
-        yield path, "none" if value is None or value == {} else str(value)
+        yield path, _word(value)
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "none" if value is None or value == {} else str(value)

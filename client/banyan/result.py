@@ -16,6 +16,7 @@ from banyan import chart, figures, layout
 from banyan.errors import BanyanError, Refused
 from banyan.textfile import unreadable
 
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _PARTS = ("standard_error", "low", "high")
 
 
@@ -92,7 +93,7 @@ class Result:
         headers, rows = self.flat()
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerows([headers, *(["" if cell is None else cell for cell in row] for row in rows)])
+        writer.writerows([headers, *([_harmless(cell) for cell in row] for row in rows)])
         return text.getvalue().encode()
 
     def _json(self) -> bytes:
@@ -162,6 +163,13 @@ def _part(cell: Any, part: str) -> Any:
     if isinstance(cell, Mapping):
         return cell.get(part)
     return cell if part == "value" else None
+
+
+def _harmless(cell: Any) -> Any:
+    """A text that a spreadsheet would run as a formula is quoted with an apostrophe, as in the server's own CSV."""
+    if cell is None:
+        return ""
+    return "'" + cell if isinstance(cell, str) and cell[:1] in _FORMULA else cell
 
 
 def _shown(column: Mapping[str, Any], cell: Any) -> str:

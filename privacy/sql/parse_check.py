@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from sqlglot import exp
-from sqlglot.tokenizer_core import Token, TokenType
+from sqlglot.tokenizer_core import TokenType
 
 from core.errors import Invalid
 from privacy.schema import NUMERIC, TableSchema
 from privacy.sql.predicates import predicate_of
-from privacy.sql.refusal import ACCEPTED, Text, offset_of, quoted
+from privacy.sql.refusal import ACCEPTED, Text, quoted
 from privacy.sql.scope import Scope
-from privacy.sql.text import keyword_offset, one_select
+from privacy.sql.text import one_select
 from privacy.sql.tree import Aggregate, KeyOutput, Output, Query, ValueOutput
 
 MAX_OUTPUTS = 64
@@ -37,8 +37,8 @@ _HIGH_OR_LOW = frozenset({"MAX", "MIN", "ARG_MAX", "ARG_MIN", "MODE", "FIRST", "
 
 def parse_check(sql: str, schema: TableSchema) -> Query:
     """The checked query. Raises Invalid with line and column for everything that is not accepted."""
-    text, select, tokens = one_select(sql)
-    _check_clauses(text, select, tokens)
+    text, select = one_select(sql)
+    _check_clauses(text, select)
     scope = _scope(text, select, schema)
     outputs = _outputs(select, scope)
     keys = _keys(select, scope, outputs)
@@ -48,13 +48,13 @@ def parse_check(sql: str, schema: TableSchema) -> Query:
     return Query(schema.name, outputs, keys, condition)
 
 
-def _check_clauses(text: Text, select: exp.Select, tokens: list[Token]) -> None:
+def _check_clauses(text: Text, select: exp.Select) -> None:
     for name, value in select.args.items():
         if not value or name in ("expressions", "from_", "where", "group"):
             continue
         shown, kinds, way_out = _CLAUSES.get(name, (name.upper().strip("_"), (), f"write {ACCEPTED}"))
         part = value[0] if isinstance(value, list) else value
-        at = offset_of(part) if isinstance(part, exp.Expr) and not kinds else keyword_offset(tokens, *kinds)
+        at = text.offset_of(part) if isinstance(part, exp.Expr) and not kinds else text.offset_of_token(*kinds)
         raise text.refuse("sql.not_allowed", f"{shown} is not accepted", at, way_out)
 
 
@@ -62,13 +62,14 @@ def _scope(text: Text, select: exp.Select, schema: TableSchema) -> Scope:
     source = select.args.get("from_")
     table = None if source is None else source.this
     asks = f"FROM {schema.name}"
+    at = text.offset_after(TokenType.FROM)
     if table is None:
-        raise text.refuse("sql.not_allowed", "the query names no table", 0, asks)
+        raise text.refuse("sql.not_allowed", "the query names no table", at, asks)
     extras = {name for name, value in table.args.items() if value} - {"this", "alias"}
     if not isinstance(table, exp.Table) or not isinstance(table.this, exp.Identifier) or extras:
-        raise text.refuse_node(table, "only the asset's own table can be asked, by its plain name", asks)
+        raise text.refuse("sql.not_allowed", "only the asset's own table can be asked, by its plain name", at, asks)
     if table.name.lower() != schema.name.lower():
-        raise text.refuse_node(table, f"there is no table {quoted(table.name)} here", asks, code="sql.unknown_table")
+        raise text.refuse("sql.unknown_table", f"there is no table {quoted(table.name)} here", at, asks)
     alias = table.args.get("alias")
     if alias is not None and (alias.args.get("columns") or not isinstance(alias.this, exp.Identifier)):
         raise text.refuse_node(alias, "columns keep their declared names", asks)

@@ -9,6 +9,7 @@ from core.errors import Invalid
 from privacy.accountant import Accountant, Loss, loss_of, rho_for
 from privacy.mechanisms import KeyThreshold, Noise, NoiseKind
 from privacy.schema import Column, ColumnType, TableSchema
+from privacy.sql.clipping import clipped
 from privacy.sql.combine import HEAD, VALUE_BYTES
 from privacy.sql.emit import block_sql, canonical_sql
 from privacy.sql.forecast import forecast_of, rows_per_cell
@@ -47,19 +48,20 @@ def plan_query(request: QueryRequest, schema: TableSchema) -> QueryPlan:
     groups = request.max_groups_per_unit if cells is None else min(request.max_groups_per_unit, cells)
     delta = _delta(request, schema, public=public)
     measured = tuple(dict.fromkeys(value.column for value in query.values if value.column is not None))
-    shapes, made_of = _shapes(query, schema, measured, request.max_rows_per_group)
+    narrowed = clipped(schema, request.clip, query)
+    shapes, made_of = _shapes(query, narrowed, measured, request.max_rows_per_group)
     for _, _, _, linf in shapes:
         _check_total(schema.rows, groups, linf)
     threshold, noises = _mechanisms(request, shapes, groups, delta, public=public)
     measures = [Measure(*shape, noise) for shape, noise in zip(shapes, noises, strict=True)]
     if threshold is not None and all(shape[0] is not MeasureKind.UNITS for shape in shapes):
         measures.append(Measure(MeasureKind.UNITS, None, 0, 1, None))
-    outputs = tuple(_outputs(query, schema, made_of))
+    outputs = tuple(_outputs(query, narrowed, made_of))
     summed = frozenset(value.column for value in query.values if value.column and value.aggregate in _ADDED)
     per_cell = rows_per_cell(schema, groups, request.max_rows_per_group, cells, filtered=query.where is not None)
     return QueryPlan(
         canonical_sql=canonical_sql(query),
-        block_sql=block_sql(query, schema, measured, summed),
+        block_sql=block_sql(query, narrowed, measured, summed),
         keys=keys,
         columns=len(measured),
         measures=tuple(measures),

@@ -6,6 +6,7 @@ import json
 import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from enum import StrEnum
 from fractions import Fraction
 from typing import Any
@@ -26,7 +27,10 @@ _GATE_FORM = _CONTAINER_TYPE | {ColumnType.INT: "integer"}
 
 @dataclass(frozen=True)
 class QueryRequest:
-    """What a researcher asks: the text, the price they offer, and how much one unit may contribute."""
+    """What a researcher asks: the text, the price they offer, and how much one unit may contribute.
+
+    `clip` gives narrower ends (column, lower, upper) to columns that are added up.
+    """
 
     sql: str
     epsilon: Fraction
@@ -34,6 +38,7 @@ class QueryRequest:
     max_groups_per_unit: int
     max_rows_per_group: int
     accountant: Accountant
+    clip: tuple[tuple[str, Decimal, Decimal], ...] = ()
 
 
 class MeasureKind(StrEnum):

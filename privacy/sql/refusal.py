@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 from sqlglot import exp
+from sqlglot.tokenizer_core import Token, TokenType
 
 from core.errors import Invalid
 
@@ -19,9 +20,10 @@ _SHOWN = 40  # how much of the researcher's own words is repeated to them
 
 @dataclass(frozen=True)
 class Text:
-    """The query as it came, for positions: lines and columns count from 1, in characters."""
+    """The query as it came, with its tokens once it has some, for positions: lines and columns count from 1, in characters."""
 
     sql: str
+    tokens: tuple[Token, ...] = ()
 
     def place(self, offset: int) -> dict[str, int | str]:
         """Where the character at `offset` stands."""
@@ -40,24 +42,45 @@ class Text:
         self, node: exp.Expr, reason: str, way_out: str | None = None, code: str = "sql.not_allowed"
     ) -> Invalid:
         """The error to raise for a part of the parsed text."""
-        return self.refuse(code, reason, offset_of(node), way_out)
+        return self.refuse(code, reason, self.offset_of(node), way_out)
 
-
-def offset_of(node: exp.Expr) -> int:
-    """Where a parsed node begins: its own mark, else the first mark below it, else the nearest above it."""
-    marks = [start for start in (_mark(part) for part in node.walk()) if start is not None]
-    if marks:
-        return min(marks)
-    parent = node.parent
-    while parent is not None:
-        start = _mark(parent)
-        if start is not None:
-            return start
-        marks = [found for found in (_mark(part) for part in parent.walk()) if found is not None]
+    def offset_of(self, node: exp.Expr) -> int:
+        """Where a parsed part begins. The parser marks names and literals only; the rest is found from the tokens."""
+        own = _mark(node)
+        if own is not None:
+            return own
+        if type(node) in _WORDS:
+            above = 0 if node.parent is None else self.offset_of(node.parent)
+            return self.offset_of_token(*_WORDS[type(node)], since=above)
+        marks = [mark for mark in map(_mark, node.walk()) if mark is not None]
         if marks:
-            return min(marks)
-        parent = parent.parent
-    return 0
+            return self._call_start(min(marks)) if isinstance(node, exp.Func) else min(marks)
+        return 0 if node.parent is None else self.offset_of(node.parent)
+
+    def offset_of_token(self, *kinds: TokenType, since: int = 0) -> int:
+        """Where the first token of one of these kinds begins, at or after `since`; `since` where there is none."""
+        return next((t.start for t in self.tokens if t.start >= since and t.token_type in kinds), since)
+
+    def offset_after(self, kind: TokenType) -> int:
+        """Where what follows the first token of this kind begins; the end of the text where nothing does."""
+        index = next((index for index, token in enumerate(self.tokens) if token.token_type is kind), len(self.tokens))
+        return self.tokens[index + 1].start if index + 1 < len(self.tokens) else len(self.sql)
+
+    def _call_start(self, inside: int) -> int:
+        """Where the call begins whose first marked part is at `inside`: `MAX(x`, `CAST(x`, `DATE 'x'`."""
+        index = next((index for index, token in enumerate(self.tokens) if token.start == inside), 0)
+        before = index - 1
+        while before > 0 and self.tokens[before].token_type is TokenType.L_PAREN:
+            before -= 1
+        stepped = before < index - 1 or (before >= 0 and self.tokens[before].token_type in _TYPES)
+        return self.tokens[before].start if stepped else inside
+
+
+_WORDS: dict[type[exp.Expr], tuple[TokenType, ...]] = {
+    exp.Null: (TokenType.NULL,),
+    exp.Boolean: (TokenType.TRUE, TokenType.FALSE),
+}
+_TYPES = frozenset({TokenType.DATE, TokenType.TIMESTAMP, TokenType.TIMESTAMPTZ, TokenType.TIMESTAMPNTZ})
 
 
 def _mark(node: exp.Expr) -> int | None:

@@ -8,7 +8,7 @@ from sqlglot import exp
 
 from core.errors import Invalid
 from privacy.schema import Column, TableSchema
-from privacy.sql.refusal import Text, listed, nearest, offset_of, quoted
+from privacy.sql.refusal import Text, listed, nearest, quoted
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Scope:
         if column.name == self.schema.unit:
             reason = f"{column.name} names the unit that is protected; no answer or condition may depend on one unit"
             raise self.text.refuse(
-                "sql.unit_column", reason, offset_of(node), f"COUNT(DISTINCT {column.name}) counts units"
+                "sql.unit_column", reason, self.text.offset_of(node), f"COUNT(DISTINCT {column.name}) counts units"
             )
         return column
 
@@ -60,7 +60,7 @@ class Scope:
         reason = f"{self.schema.name} has no column {quoted(name.name)}"
         close = nearest(name.name, names)
         way_out = f"did you mean {close}?" if close is not None else self._columns()
-        return self.text.refuse("sql.unknown_column", reason, offset_of(name), way_out)
+        return self.text.refuse("sql.unknown_column", reason, self.text.offset_of(name), way_out)
 
     def _columns(self) -> str:
         return f"the columns are {listed(column.name for column in self.schema.columns)}"

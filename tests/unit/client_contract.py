@@ -72,7 +72,16 @@ BUDGET = {
     "limit": {"epsilon": "10", "delta": "0.000001"},
     "spent": {"epsilon": "1/3", "delta": "0.00000001"},
     "left": {"epsilon": "29/3", "delta": "0.00000099"},
-    "yours": [{"policy": "traffic-research-2026", "spent": "1/3", "limit": "4"}],
+    "yours": [
+        {
+            "policy": "traffic-research-2026",
+            "spent": {"epsilon": "1/3"},
+            "limit": {"epsilon": "4"},
+            "left": {"epsilon": "11/3"},
+            "per_job": {"epsilon": "1"},
+            "runs_left": None,
+        }
+    ],
 }
 ASSET = {
     "asset": "traffic/flights",
@@ -165,7 +174,12 @@ class Contract:
             case ("GET", "whoami"):
                 return {"principal": "p-1", "name": "Lin", "roles": ["researcher"], "organisation": "fzu"}
             case ("GET", "assets"):
-                return {"items": [ASSET, {"asset": "medical/covid_testing", "title": CHINESE, "level": "S2", "version": None}]}
+                return {
+                    "items": [
+                        ASSET,
+                        {"asset": "medical/covid_testing", "title": CHINESE, "level": "S2", "version": None},
+                    ]
+                }
             case ("POST", "assets") | ("GET", "assets", "traffic", "flights"):
                 return ASSET
             case ("POST", "assets", "traffic", "flights", "versions"):
@@ -182,7 +196,9 @@ class Contract:
             case ("POST", "policies"):
                 return policy()
             case ("POST", "policies", _, verb):
-                return policy({"approve": "active", "reject": "rejected", "suspend": "suspended", "revoke": "revoked"}[verb])
+                return policy(
+                    {"approve": "active", "reject": "rejected", "suspend": "suspended", "revoke": "revoked"}[verb]
+                )
             case ("POST", "plans"):
                 return PLAN
             case ("POST", "jobs"):
@@ -244,7 +260,7 @@ def contract_server() -> Iterator[Contract]:
             self.end_headers()
             self.wfile.write(content)
 
-        do_GET = do_POST = _handle  # noqa: N815 - the names that http.server calls
+        do_GET = do_POST = _handle
 
         def log_message(self, *arguments: Any) -> None:
             """Tests are quiet."""

@@ -88,7 +88,8 @@ def some_rows(count: int, seed: int, units: int = 12) -> list[dict]:
 
 def arrow_of(rows: list[dict], schema: TableSchema = SCHEMA) -> pa.Table:
     fields = [
-        pa.field(c.name, pa.decimal128(18, c.scale) if c.type is ColumnType.DECIMAL else ARROW[c.type]) for c in schema.columns
+        pa.field(c.name, pa.decimal128(18, c.scale) if c.type is ColumnType.DECIMAL else ARROW[c.type])
+        for c in schema.columns
     ]
     return pa.Table.from_pylist(rows, pa.schema(fields))
 

@@ -98,7 +98,7 @@ def test_the_examples_are_declarations(path):
         ({"age": "{type: int, lower: 0.5, upper: 5}"}, "bounds", "columns.age.lower", "not a whole number"),
         ({"age": "{type: int, lower: 0, upper: .nan}"}, "bounds", "columns.age.upper", "not a number"),
         ({"age": "{type: int, lower: 0, upper: 1e400}"}, "bounds", "columns.age.upper", "too large"),
-        ({"age": f"{{type: int, lower: 0, upper: {2**53 + 1}}}"}, "bounds", "columns.age.upper", "2^53"),
+        ({"age": f"{{type: int, lower: 0, upper: {2**53}}}"}, "bounds", "columns.age.upper", "2^53"),
         ({"cost": "{type: decimal, scale: 9, lower: 0, upper: 10000000}"}, "bounds", "columns.cost.upper", "2^53"),
         ({"cost": "{type: decimal, scale: 2, lower: 0.005, upper: 1}"}, "bounds", "columns.cost.lower", "more than 2"),
         ({"cost": "{type: decimal, lower: 0, upper: 1}"}, "missing_field", "columns.cost.scale", "missing"),
@@ -249,6 +249,13 @@ def test_too_many_columns_are_refused():
 def test_columns_that_differ_in_case_only_are_refused():
     problem = refused_text(VISITS.replace("budget:", "  Age: {type: bool}\nbudget:"))
     assert (problem.code, problem.where["field"]) == ("declaration.name", "columns.Age")
+
+
+def test_bounds_may_reach_the_ends_of_the_grid_and_still_have_a_digest():
+    edge = 2**53 - 1
+    found = declared(age=f"{{type: int, lower: -{edge}, upper: {edge}}}")
+    assert Declaration.from_json(found.to_json()).digest == found.digest
+    assert found.schema.column("age").upper == edge
 
 
 def test_categories_are_text_as_written_and_composed():

@@ -16,6 +16,7 @@ from tests.policies_world import NOW, POLICY, World
 @pytest.fixture
 def world(tmp_path):
     made = World(tmp_path)
+    made.population()
     yield made
     made.close()
 
@@ -285,3 +286,22 @@ def test_a_view_says_what_is_missing(world):
     view = newest(world).to_json(world.clock.now())
     assert (view["state"], view["approvals"], view["needed"]) == ("proposed", 1, 2)
     assert view["policy"]["epsilon"] == {"total": "4", "per_person": "2", "per_job": "1"}
+    assert view["in_force"] is None
+
+
+def test_a_view_names_the_version_in_force_so_that_it_can_be_suspended_beside_a_newer_proposal(world):
+    first = world.policy()
+    world.propose(max_runs="3")
+    view = newest(world).to_json(world.clock.now())
+    assert (view["version"], view["state"]) == (2, "proposed")
+    assert view["in_force"] == {"version": 1, "digest": first.digest}
+    world.write(lifecycle.suspend, "traffic-research", view["in_force"]["digest"], world.person("operator"), "alarm")
+    assert newest(world).to_json(world.clock.now())["in_force"] is None
+    refused(Forbidden, "policy.not_active", world.permit, world.person())
+
+
+def test_an_expired_version_is_not_in_force(world):
+    world.policy(valid="{from: 2026-01-01, until: 2026-11-25T09:00:02Z}")
+    world.pass_time(seconds=2)
+    view = newest(world).to_json(world.clock.now())
+    assert (view["state"], view["in_force"]) == ("expired", None)

@@ -12,7 +12,7 @@ import typer
 from banyan import credentials, figures
 from banyan.cli import screen
 from banyan.client import Client
-from banyan.errors import BanyanError, NotFound, Refused
+from banyan.errors import BanyanError, NotFound
 from banyan.plan import spend
 from banyan.verify import parse_key
 
@@ -20,7 +20,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print what the server answer
 
 
 def login(
-    server: Annotated[str | None, typer.Argument(help="The server's URL. Without it: BANYAN_SERVER.")] = None,
+    server: Annotated[
+        str | None, typer.Argument(help="The server's URL. Without it: BANYAN_SERVER.", metavar="URL")
+    ] = None,
     new_log_key: Annotated[
         bool, typer.Option("--new-log-key", help="The operator has confirmed that the log's key was changed.")
     ] = False,
@@ -47,10 +49,7 @@ def _token() -> str:
     token = os.environ.get("BANYAN_TOKEN")
     if not token:
         token = typer.prompt("Token", hide_input=True, err=True) if sys.stdin.isatty() else sys.stdin.readline()
-    token = str(token).strip()
-    if not token or not token.isascii() or not token.isprintable():
-        raise Refused("login.bad_token", "this is not a token", way_out="the token that an administrator gave you")
-    return token
+    return credentials.checked_token(str(token))
 
 
 def _learn_log_key(client: Client, trust_new: bool) -> None:
@@ -112,8 +111,8 @@ def _budget_row(item: Mapping[str, Any]) -> list[str]:
 
 
 def _share(part: Mapping[str, Any]) -> str:
-    spent, limit = _epsilon(part.get("spent")), _epsilon(part.get("limit"))
-    return f"ε {figures.amount(spent, figures.UP)} spent of {figures.amount(limit)} ({part.get('policy')})"
+    left, limit = _epsilon(part.get("left")), _epsilon(part.get("limit"))
+    return f"ε {figures.amount(left, figures.DOWN)} left of {figures.amount(limit)} ({part.get('policy')})"
 
 
 def _epsilon(loss: Any) -> Any:

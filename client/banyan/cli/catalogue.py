@@ -30,7 +30,7 @@ def everything(context: typer.Context) -> None:
 
 @assets.command()
 def search(
-    text: Annotated[str, typer.Argument(help="What the name, title or columns should hold.", metavar="[TEXT]")] = "",
+    text: Annotated[str, typer.Argument(help="What the name, title or columns should hold.", metavar="TEXT")] = "",
     as_json: Json = False,
 ) -> None:
     """List the assets that hold TEXT, or all of them."""
