@@ -32,7 +32,7 @@ check: setup
     {{ bin }}/ruff check
     {{ bin }}/ruff format --check
     {{ bin }}/mypy
-    {{ bin }}/mypy scripts/demo_data.py scripts/engine.py scripts/lock.py
+    {{ bin }}/mypy scripts/demo.py scripts/demo_data.py scripts/engine.py scripts/lock.py
     {{ bin }}/mypy runtime_images/build.py runtime_images/bytecode.py
     {{ bin }}/mypy runtime_images/query/runner.py
     {{ bin }}/lint-imports
@@ -64,10 +64,9 @@ audit-dp *args: demo-data
 demo *args: demo-data
     @{{ python }} scripts/engine.py demo {{ python }} scripts/demo.py {{ args }}
 
-# API and reconciler in the foreground, state in .banyan/server; ends with Ctrl-C or `just stop`
-serve: images
-    @export BANYAN_STATE_FOLDER="${BANYAN_STATE_FOLDER:-.banyan/server}"; \
-        {{ bin }}/banyan-server init; {{ with_engine }} {{ bin }}/banyan-server serve
+# the demo's server with both tables, in the foreground; ends with Ctrl-C or `just stop`
+serve *args: demo-data
+    @{{ with_engine }} {{ python }} scripts/demo.py --serve {{ args }}
 
 # end what `serve` is running, then the private engine
 stop:

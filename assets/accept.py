@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ import pyarrow as pa
 
 from assets.cells import Judged, Reason, Stored, rule_for, unit_rule
 from assets.declaration_model import Declaration
-from assets.physical import arrow_schema
+from assets.physical import arrow_schema, arrow_type
 from privacy.schema import Column
 
 Codes = npt.NDArray[np.int32]
@@ -59,12 +60,14 @@ class Accepted:
 
     def table(self, rows: npt.NDArray[np.int64]) -> pa.Table:
         """These of the rows kept, in this order, in the form of a block."""
-        schema = arrow_schema(self.declaration.schema)
-        arrays = [
-            pa.array([*coded.values, None], field.type).take(pa.array(coded.codes[rows]))
-            for coded, field in zip(self.columns, schema, strict=True)
-        ]
-        return pa.Table.from_arrays(arrays, schema=schema)
+        pairs = zip(self._values, self.columns, strict=True)
+        arrays = [values.take(pa.array(coded.codes[rows])) for values, coded in pairs]
+        return pa.Table.from_arrays(arrays, schema=arrow_schema(self.declaration.schema))
+
+    @cached_property
+    def _values(self) -> list[pa.Array]:
+        """Each column's distinct values and null, in the order of their codes."""
+        return [pa.array([*coded.values, None], arrow_type(coded.column)) for coded in self.columns]
 
 
 def accept(source: pa.Table, declaration: Declaration, null_values: Collection[str] = ()) -> Accepted:

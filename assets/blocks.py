@@ -20,6 +20,7 @@ from privacy.schema import Column, ColumnType, TableSchema
 FOLDER = "blocks"
 ROWS_PER_BLOCK = 125_000
 FEWEST_BLOCKS, MOST_BLOCKS = 8, 4096
+MAX_BLOCK_BYTES = 512 * 1024 * 1024
 _STEP_BYTES = 64 * 1024
 # Rows differ in size and units in their number of rows; twice the mean leaves room for both.
 _SLACK = 2
@@ -59,7 +60,8 @@ def block_count_for(rows: int) -> int:
 def padded_bytes(schema: TableSchema, block_count: int) -> int:
     """The plaintext size of every block of a version, from the declaration alone (design §6).
 
-    Per row it allows what the declared ranges can carry at most, in bits, and for texts two bytes a declared character.
+    Per row it allows, in bits, what the declared ranges can carry at most; for texts two bytes a declared character, and half a byte
+    for each beyond the sixteenth, since long texts compress.
     """
     bits = sum(_bits(column) for column in schema.columns)
     mean = -(-schema.rows * bits // (8 * block_count))
@@ -70,7 +72,8 @@ def _bits(column: Column) -> int:
     null = 1 if column.nullable else 0
     if column.type in (ColumnType.STRING, ColumnType.CATEGORY):
         longest = column.max_length or 0
-        return null + (len(column.values).bit_length() if column.values else 16 * longest)
+        text = 16 * min(longest, 16) + 4 * max(longest - 16, 0)
+        return null + (len(column.values).bit_length() if column.values else text)
     if column.type is ColumnType.BOOL:
         return null + 1
     lower, upper = column.lower, column.upper

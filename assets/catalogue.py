@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, insert, select
 
-from assets.blocks import block_count_for
+from assets.blocks import MAX_BLOCK_BYTES, block_count_for, padded_bytes
 from assets.declaration_model import Declaration
 from assets.mock import mock_minimum
 from assets.records import assets
@@ -21,7 +21,7 @@ from audit.events import Event, EventType
 from audit.log import Transaction
 from core.canonical import canonical
 from core.clock import text_of
-from core.errors import Conflict, NotFound
+from core.errors import Conflict, Invalid, NotFound
 from privacy.schema import TableSchema
 
 
@@ -47,7 +47,7 @@ def register(tx: Transaction, declaration: Declaration, actor: str) -> Asset:
     """Add an asset. Registering the same declaration again changes nothing and returns what is there.
 
     Raises Conflict (`asset.registered`) if the name is taken by another declaration, or (`asset.population`) if the population
-    is known with another kind of unit.
+    is known with another kind of unit; Invalid (`asset.too_large`) if its blocks would be too large to open in memory.
     """
     taken = _found(tx.connection, declaration.asset)
     if taken is not None:
@@ -60,6 +60,7 @@ def register(tx: Transaction, declaration: Declaration, actor: str) -> Asset:
             )
         return taken
     asset = Asset(declaration, _block_count(tx.connection, declaration))
+    _check_size(asset)
     tx.execute(
         insert(assets).values(
             asset=declaration.asset,
@@ -78,6 +79,16 @@ def register(tx: Transaction, declaration: Declaration, actor: str) -> Asset:
     }
     tx.record(Event(EventType.ASSET_REGISTERED, declaration.asset, actor, facts))
     return asset
+
+
+def _check_size(asset: Asset) -> None:
+    if padded_bytes(asset.schema, asset.block_count) > MAX_BLOCK_BYTES:
+        raise Invalid(
+            "asset.too_large",
+            f"the declared rows and columns need blocks above {MAX_BLOCK_BYTES >> 20} MiB in this population",
+            where={"field": "size"},
+            way_out="declare shorter texts (max_length) and fewer columns, or begin the population with its largest asset",
+        )
 
 
 def _block_count(connection: Connection, declaration: Declaration) -> int:

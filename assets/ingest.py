@@ -51,7 +51,7 @@ class Ingest:
         try:
             return self._made(asset, version_id, upload, form, actor)
         except BaseException as problem:
-            self.store.remove_folder(folder_of(version_id))
+            self._discard(version_id)
             if isinstance(problem, BanyanError):
                 self._record_refusal(asset, problem.code, actor)
             raise
@@ -87,6 +87,12 @@ class Ingest:
                 raise storage_full() from None
             raise
         return version
+
+    def _discard(self, version_id: str) -> None:
+        """Remove what was written, unless the version was committed before the failure, or nobody can tell."""
+        with suppress(SQLAlchemyError), self.journal.reading() as connection:
+            if version_id not in known_ids(connection):
+                self.store.remove_folder(folder_of(version_id))
 
     def _record_refusal(self, asset: Asset, code: str, actor: str) -> None:
         """The refusal changed nothing, so where the log cannot be written the person must still learn why it was refused."""

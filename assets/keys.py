@@ -75,7 +75,7 @@ class KeyRing:
 
     def unwrap(self, version: str, wrapped: str) -> bytes:
         """The inverse of `wrap`. Raises Unavailable (`keys.mismatch`) if the text was not wrapped by this ring for this version."""
-        return _decrypt(self._derived("wrap"), base64.b64decode(wrapped), ["version-key", version])
+        return _decrypt(self._derived("wrap"), wrapped, ["version-key", version])
 
     def seal(self, purpose: str, subject: str, content: bytes, size: int) -> bytes:
         """Encrypt `content`, padded to `size` bytes so that its length tells nothing. Raises ValueError if it is longer."""
@@ -107,8 +107,10 @@ def _encrypt(key: bytes, content: bytes, bound_to: list[str]) -> bytes:
     return nonce + AESGCM(key).encrypt(nonce, content, canonical(bound_to))
 
 
-def _decrypt(key: bytes, sealed: bytes, bound_to: list[str]) -> bytes:
+def _decrypt(key: bytes, sealed: bytes | str, bound_to: list[str]) -> bytes:
     try:
+        if isinstance(sealed, str):
+            sealed = base64.b64decode(sealed, validate=True)
         return AESGCM(key).decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], canonical(bound_to))
     except (InvalidTag, ValueError):
         text = "something sealed cannot be opened: it was changed, or this is not the master key it was sealed with"

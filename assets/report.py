@@ -15,6 +15,7 @@ from assets.versions import Version, sealed_report
 from audit.events import Event, EventType
 from audit.log import Transaction
 from core.canonical import canonical
+from core.yaml_positions import printable
 
 PURPOSE = "ingest-report"
 MAX_IGNORED = 20
@@ -32,7 +33,7 @@ def report_of(accepted: Accepted, ignored: Sequence[str]) -> dict[str, Any]:
         "rejected": [
             {"column": found.column, "reason": found.reason.value, "rows": found.rows} for found in accepted.rejected
         ],
-        "columns_ignored": [name[:63] for name in ignored[:MAX_IGNORED]],
+        "columns_ignored": [printable(name, 63) for name in ignored[:MAX_IGNORED]],
         "advice": [
             *_size_advice("rows", accepted.rows_kept, declaration.rows),
             *_size_advice("units", len(accepted.unit.values), declaration.units),

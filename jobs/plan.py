@@ -8,7 +8,7 @@ from typing import Any
 from core.canonical import digest
 from core.units import text_of
 from jobs.request import KIND, JobRequest
-from jobs.schedule import Node, lanes_for, seconds_for
+from jobs.schedule import Node, gate_seconds_for, lanes_for, seconds_for
 from privacy.accountant import Accountant
 from privacy.schema import TableSchema
 from privacy.sql.clipping import Clip
@@ -31,13 +31,14 @@ class PublicFacts:
 
 @dataclass(frozen=True)
 class JobPlan:
-    """A planned job. `seconds` is from start to release, whatever the data (design R9)."""
+    """A planned job. `seconds` is from start to release, whatever the data (design R9); the gate begins `gate_seconds` before."""
 
     facts: PublicFacts
     query: QueryPlan
     image: str
     lanes: int
     seconds: float
+    gate_seconds: float
     memory_bytes: int
     clip: Clip
 
@@ -71,6 +72,7 @@ class JobPlan:
             "lanes": self.lanes,
             "tasks": self.lanes,
             "seconds": self.seconds,
+            "gate_seconds": self.gate_seconds,
             "memory_bytes": self.memory_bytes,
             "query": query.to_json(),
         }
@@ -98,6 +100,7 @@ def plan_job(request: JobRequest, facts: PublicFacts, image: str, node: Node) ->
         image=image,
         lanes=lanes,
         seconds=seconds_for(facts.schema.rows, facts.block_count, cells, node),
+        gate_seconds=gate_seconds_for(cells),
         memory_bytes=lanes * node.lane_memory_bytes,
         clip=request.clip,
     )

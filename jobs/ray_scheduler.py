@@ -76,7 +76,8 @@ class RayScheduler:
 
     def start(self, works: tuple[LaneWork, ...]) -> None:
         """See the port."""
-        self._running[works[0].job] = {work.lane: self._task.remote(work) for work in works}
+        for work in works:
+            self._running.setdefault(work.job, {})[work.lane] = self._task.remote(work)
 
     def ended(self, job: str) -> dict[int, LaneResult]:
         """See the port."""

@@ -32,18 +32,19 @@ from sandbox.runtime import Runtime
 
 MAX_ATTEMPTS = 3
 LANE_ATTEMPTS = 2
-# The gate needs this long before the release time; lanes that are not done by then count as defaults.
-GATE_MARGIN = timedelta(seconds=0.25)
 _log = logging.getLogger("banyan.reconciler")
 
 
 @dataclass
 class _Active:
-    """The job whose lanes this process has started; lost when the process is, and then started again."""
+    """The job whose lanes this process has started; lost when the process is, and then started again.
+
+    `gate_at` is when the gate begins, whether or not the lanes are done: those that are not count as defaults.
+    """
 
     job: Job
     works: tuple[LaneWork, ...]
-    deadline: datetime
+    gate_at: datetime
     results: dict[int, LaneResult] = field(default_factory=dict)
     lane_attempts: int = 1
 
@@ -73,10 +74,12 @@ class Reconciler:
         return True
 
     def step(self) -> None:
-        """One round over all unfinished jobs; then a checkpoint over what it wrote."""
+        """One round over all unfinished jobs; then a checkpoint over what is new.
+
+        Between the beginning of a job's gate and its release no checkpoint is published: its size would tell when the gate was done.
+        """
         try:
-            self._journal.publish_checkpoint()
-            self.halted = None
+            self._journal.check_extends()
             with self._journal.reading() as connection:
                 cancelling = jobs_in(connection, JobState.CANCELLING)
                 running = jobs_in(connection, JobState.RUNNING)
@@ -87,6 +90,9 @@ class Reconciler:
                 self._advance(job)
             if not running and not cancelling and queued:
                 self._start(queued[0])
+            if self._active is None or self._journal.clock.now() < self._active.gate_at:
+                self._journal.publish_checkpoint()
+            self.halted = None
         except BanyanError as problem:
             self._halt(problem)
             if problem.code != ROLLED_BACK and not isinstance(problem, Unavailable):
@@ -99,9 +105,8 @@ class Reconciler:
 
     def _start(self, job: Job) -> None:
         """Check again, commit the budget, fix seed and release time; only then touch."""
-        self._runtime.listing(
-            {"banyan.owner": self._staging.owner}
-        )  # an engine that does not answer keeps the job queued
+        # An engine that does not answer keeps the job queued.
+        self._runtime.listing({"banyan.owner": self._staging.owner})
         with self._journal.writing() as tx:
             try:
                 if job.policy is not None:
@@ -144,45 +149,46 @@ class Reconciler:
         with self._journal.reading() as connection:
             found = next(each for each in jobs_in(connection, JobState.RUNNING) if each.id == job)
             works = () if found.reuse_of else self._staging.works(connection, found)
-        if found.reuse_of:
-            self._releasing.copy(found)
-            return
         if found.release_at is None:
             raise RuntimeError("a running job has a release time")
-        self._active = _Active(found, works, found.release_at - GATE_MARGIN)
-        self._scheduler.start(works)
+        gate_at = found.release_at - timedelta(seconds=found.plan["gate_seconds"])
+        self._active = _Active(found, works, gate_at)
+        if works:
+            self._scheduler.start(works)
 
     def _advance(self, job: Job) -> None:
-        now = self._journal.clock.now()
+        now, active = self._journal.clock.now(), self._active
         if self._releasing.is_sealed(job):
             if job.release_at is not None and now >= job.release_at:
                 self._releasing.issue(job)
-        elif self._active is not None and self._active.job.id == job.id:
-            self._gather(self._active, now)
+                self._active = None
+        elif active is not None and active.job.id == job.id:
+            self._gather(active)
+            if now >= active.gate_at:
+                self._gate(active)
         else:
             self._restart(job, now)
 
-    def _gather(self, active: _Active, now: datetime) -> None:
-        """Collect what the lanes gave; gate when all are there, or when time is up with what is there."""
-        active.results.update(self._scheduler.ended(active.job.id))
-        late = now >= active.deadline
-        if not late and any(work.lane not in active.results for work in active.works):
-            return
-        self._scheduler.stop(active.job.id)
-        lost = [work for work in active.works if not _answered(active.results.get(work.lane))]
-        if lost and not late and active.lane_attempts < LANE_ATTEMPTS:
-            # A lost worker says nothing about data. The release time stays; the same seed makes the retry the same computation.
+    def _gather(self, active: _Active) -> None:
+        """Collect what the lanes gave; start a lost one again while there is time.
+
+        A lost worker says nothing about data. The release time stays, and the same seed makes the retry the same computation.
+        """
+        ended = self._scheduler.ended(active.job.id)
+        active.results.update(ended)
+        lost = tuple(work for work in active.works if work.lane in ended and ended[work.lane].end in INFRASTRUCTURE)
+        if lost and active.lane_attempts < LANE_ATTEMPTS:
             active.lane_attempts += 1
             for work in lost:
-                active.results.pop(work.lane, None)
-            self._remove_containers(active.job)
-            self._scheduler.start(tuple(lost))
-            return
-        self._finish(active)
+                active.results.pop(work.lane)
+            self._scheduler.start(lost)
 
-    def _finish(self, active: _Active) -> None:
-        self._active = None
-        self._remove_containers(active.job)
+    def _gate(self, active: _Active) -> None:
+        """At the planned time, with what is there. `_active` stays until the release, and keeps checkpoints back."""
+        if active.job.reuse_of:
+            self._releasing.copy(active.job)
+            return
+        self._end_lanes(active.job)
         self._staging.keep_sealed(active.job, active.results)
         partials = {index: data for result in active.results.values() for index, data in result.partials.items()}
         defaulted = self._releasing.seal(active.job, partials)
@@ -220,6 +226,15 @@ class Reconciler:
             tx.execute(update(jobs).where(jobs.c.id == job.id).values(state=JobState.CANCELLED.value))
             tx.record(Event(EventType.JOB_CANCELLED, job.id, SYSTEM, {"touched": job.touched}))
 
+    def _end_lanes(self, job: Job) -> None:
+        """Nothing of the job may run on; an engine that does not answer now is swept at the next start, and delays no release."""
+        self._scheduler.stop(job.id)
+        try:
+            self._remove_containers(job)
+        except Unavailable as problem:
+            self._halt(problem)
+        self._staging.clear_job(job)
+
     def _remove_containers(self, job: Job) -> None:
         self._runtime.remove({"banyan.job": job.id})
 
@@ -230,11 +245,6 @@ class Reconciler:
             self._remove_containers(self._active.job)
         self._scheduler.close()
         self._staging.clear()
-
-
-def _answered(result: LaneResult | None) -> bool:
-    """Whether the lane ran at all: anything else is ours to try again, and has nothing to do with data."""
-    return result is not None and result.end not in INFRASTRUCTURE
 
 
 INFRASTRUCTURE: Mapping[str, str] = {

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 SAFETY = 2.0
 GATE_SECONDS = 0.3
+GATE_SECONDS_PER_CELL = 40e-6
 SHORTEST = 0.5
 
 
@@ -28,10 +29,15 @@ def lanes_for(block_count: int, node: Node) -> int:
     return min(block_count, node.lanes)
 
 
+def gate_seconds_for(cells: int) -> float:
+    """How long before the release the gate begins, in seconds; `cells` is the planned number of groups."""
+    return GATE_SECONDS + cells * GATE_SECONDS_PER_CELL
+
+
 def seconds_for(rows: int, block_count: int, cells: int, node: Node) -> float:
     """From start to release, in seconds: `rows` is n_pub, `cells` the planned number of groups."""
     work = rows / (node.rows_per_second * lanes_for(block_count, node))
-    worst = node.start_seconds + work + GATE_SECONDS + cells * 40e-6
+    worst = node.start_seconds + work + gate_seconds_for(cells)
     bucket = SHORTEST
     while bucket < worst * SAFETY:
         bucket *= 2

@@ -17,7 +17,7 @@ from core.yaml_positions import printable
 from policies import authorizer
 from policies.model import Action, Principal, Role
 from policies.records import policy_decisions, policy_versions
-from policies.register import PolicyVersion, approvers_of, latest, version_with, versions_of
+from policies.register import PolicyVersion, latest, version_with, versions_of
 from policies.transitions import Change, State, after
 from policies.usage import UsagePolicy
 

@@ -131,7 +131,7 @@ def may_know(principal: Principal, found: PolicyVersion) -> bool:
     return authorizer.authorise(principal, Action.POLICY_READ, found.resource).permit
 
 
-def approvers_of(connection: Connection, name: str, version: int, number: int) -> tuple[str, ...]:
+def _approvers(connection: Connection, name: str, version: int, number: int) -> tuple[str, ...]:
     """Who approved a version in the round `number`, in the order of their ids."""
     table = policy_decisions.c
     found = connection.execute(
@@ -157,7 +157,7 @@ def _version(connection: Connection, row: Row[Any]) -> PolicyVersion:
         state=State(row.state),
         needed=row.needed,
         round=row.round,
-        approvers=approvers_of(connection, row.name, row.version, row.round),
+        approvers=_approvers(connection, row.name, row.version, row.round),
         in_force=_active(connection, row.name),
     )
 

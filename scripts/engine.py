@@ -38,7 +38,7 @@ SYSTEM_SOCKET = "unix:///var/run/docker.sock"
 SYSTEM_PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin"])
 READY_SECONDS = 60
 STOP_SECONDS = 40
-USER_STOP_SECONDS = 30
+USER_STOP_SECONDS = 45
 
 
 def runtime_folder() -> Path:

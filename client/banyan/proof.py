@@ -46,8 +46,8 @@ def proved(found: Verified) -> list[tuple[str, str]]:
 def _order(found: Verified) -> str:
     return (
         f"release {found.release} of job {found.job} is entry {found.index:,} (counted from 0) of the {found.size:,} entries "
-        f'that the log "{found.key.name}" had when its key signed; nothing up to there can be changed, left out or moved '
-        f"unnoticed. It was logged by {found.entry.get('actor')} at {found.entry.get('time')}."
+        f'that the log "{found.key.name}" had when its key signed their root: no entry up to there can be changed, left out '
+        f"or moved without another root. It was logged by {found.entry.get('actor')} at {found.entry.get('time')}."
     )
 
 

@@ -10,12 +10,12 @@ from privacy.accountant import Accountant, Loss, loss_of, rho_for
 from privacy.mechanisms import KeyThreshold, Noise, NoiseKind
 from privacy.schema import Column, ColumnType, TableSchema
 from privacy.sql.clipping import clipped
-from privacy.sql.combine import HEAD, VALUE_BYTES
 from privacy.sql.emit import block_sql, canonical_sql
 from privacy.sql.forecast import forecast_of, rows_per_cell
 from privacy.sql.grid import bounds_of, centre_of
 from privacy.sql.keys import MAX_CELLS, MAX_KEY_BYTES, KeyColumn, domain_of, domain_size, max_bytes
 from privacy.sql.parse_check import parse_check
+from privacy.sql.partials import HEAD_BYTES, VALUE_BYTES
 from privacy.sql.plan_model import (
     MAX_TOTAL,
     Forecast,
@@ -234,7 +234,7 @@ def _outputs(query: Query, schema: TableSchema, made_of: dict[str, tuple[int, ..
 def _partial_groups(keys: tuple[KeyColumn, ...], schema: TableSchema, groups: int, width: int) -> int:
     """The most groups that an honest block can hold, so that no honest partial is ever cut off (design R9)."""
     most = min(EXCESS * min(schema.rows, schema.units * groups), _listable_groups(keys, schema))
-    size = HEAD.size + most * (2 + sum(key.max_bytes for key in keys) + VALUE_BYTES * width)
+    size = HEAD_BYTES + most * (2 + sum(key.max_bytes for key in keys) + VALUE_BYTES * width)
     if most > MAX_PARTIAL_GROUPS or size > MAX_PARTIAL_BYTES:
         raise Invalid(
             "keys.too_many",

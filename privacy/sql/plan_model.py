@@ -15,8 +15,8 @@ from core.units import exact, text_of
 from privacy.accountant import Accountant, Loss
 from privacy.mechanisms import KeyThreshold, Noise
 from privacy.schema import ColumnType
-from privacy.sql.combine import HEAD, Shape
 from privacy.sql.keys import KeyColumn
+from privacy.sql.partials import Shape
 from privacy.sql.tree import Aggregate
 
 SCHEMA = "banyan.query_plan/1"
@@ -132,8 +132,7 @@ class QueryPlan:
     @property
     def max_partial_bytes(self) -> int:
         """The most bytes that an honest partial of one block can have."""
-        group = 2 + sum(key.max_bytes for key in self.keys) + 16 * len(self.measures)
-        return HEAD.size + self.max_groups_in_partial * group
+        return self.shape.max_bytes
 
     @property
     def shape(self) -> Shape:
@@ -142,7 +141,6 @@ class QueryPlan:
             keys=tuple((_GATE_FORM.get(key.type, key.type.value), key.max_bytes) for key in self.keys),
             measures=tuple(measure.kind.value for measure in self.measures),
             max_groups=self.max_groups_in_partial,
-            max_bytes=self.max_partial_bytes,
         )
 
     def instruction(self, blocks: Iterable[tuple[int, str]], seed: bytes, cpu_seconds_per_block: float) -> bytes:

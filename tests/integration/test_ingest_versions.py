@@ -5,7 +5,7 @@ import json
 import os
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
@@ -22,7 +22,7 @@ from assets.placement import block_of
 from assets.records import asset_versions, blocks
 from assets.report import read_report
 from assets.source import Format
-from audit.log import entries_from
+from audit.log import Journal, entries_from
 from core.canonical import digest
 from core.errors import Conflict, Invalid, NotFound, Unavailable
 from tests.assets_builders import ACTOR, VISITS, csv_of, declared, server_in, visit
@@ -220,6 +220,24 @@ def test_whatever_ends_an_ingest_midway_removes_what_was_written(server, after, 
     with pytest.raises(type(problem)):
         ingest(server, csv_of(*ROWS))
     assert state(server) == before
+
+
+def test_a_failure_after_the_commit_does_not_take_the_blocks_away(server):
+    class Interrupted(Journal):
+        @contextmanager
+        def writing(self):
+            with super().writing() as tx:
+                yield tx
+            raise KeyboardInterrupt
+
+    whole = server.journal
+    server.journal = Interrupted(whole.engine, whole.clock, whole.signer)
+    with pytest.raises(KeyboardInterrupt):
+        ingest(server, csv_of(*ROWS))
+    server.journal = whole
+    with whole.reading() as connection:
+        made = versions.latest_version(connection, ASSET)
+    assert sum(table.num_rows for table in tables(server, made)) == 90
 
 
 def test_parallel_ingests_get_different_numbers_and_all_open(server):

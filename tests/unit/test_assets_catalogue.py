@@ -9,7 +9,7 @@ from assets.source import Format
 from assets.versions import latest_version, version
 from audit.events import EventType
 from audit.log import entries_from, size_of
-from core.errors import Conflict, NotFound
+from core.errors import Conflict, Invalid, NotFound
 from tests.assets_builders import ACTOR, VISITS, csv_of, declared, example, server_in, visit
 
 SECOND = VISITS.replace("medical/visits", "medical/second")
@@ -67,6 +67,15 @@ def test_assets_of_one_population_share_block_count_and_kind_of_unit(server):
         population="{name: others, id_namespace: b, unit: pid}",
     )
     assert server.register(alone).block_count == 64
+
+
+def test_an_asset_whose_blocks_would_be_too_large_is_refused(server):
+    server.register(declared())
+    with pytest.raises(Invalid) as caught:
+        server.register(declared(text=SECOND, size="{rows: 1000000000, units: 40}"))
+    assert caught.value.code == "asset.too_large"
+    with server.journal.reading() as connection:
+        assert len(listing(connection)) == 1
 
 
 @pytest.mark.parametrize(

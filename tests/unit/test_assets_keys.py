@@ -77,6 +77,8 @@ def test_what_is_wrapped_or_sealed_opens_under_its_own_name_only():
     wrapped, sealed = RING.wrap("v-one", b"k" * 32), RING.seal("report", "v-one", b"text", 100)
     for act in (
         lambda: RING.unwrap("v-two", wrapped),
+        lambda: RING.unwrap("v-one", wrapped[:-1]),
+        lambda: RING.unwrap("v-one", "not base64"),
         lambda: RING.unseal("report", "v-two", sealed),
         lambda: RING.unseal("other", "v-one", sealed),
         lambda: RING.unseal("report", "v-one", sealed[:-1]),

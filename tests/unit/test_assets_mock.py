@@ -1,6 +1,7 @@
 """Mock data is a function of declaration and seed, has exactly the rows asked for, and every edge case there is room for (T28)."""
 
 import io
+import shutil
 import subprocess
 import sys
 import time
@@ -14,12 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assets.accept import accept
+from assets.catalogue import get
 from assets.mock import MAX_ROWS, MAX_SEED, mock_blocks, mock_minimum, mock_table
 from assets.physical import arrow_schema, csv_bytes, parquet_bytes
 from assets.source import Format, read_source
 from core.errors import Invalid
 from privacy.schema import ColumnType
-from tests.assets_builders import declared, example
+from tests.assets_builders import ACTOR, csv_of, declared, example, server_in, visit
 
 DECLARED = declared()
 ALL = [
@@ -109,6 +111,23 @@ def test_seed_and_declaration_both_change_it():
     assert not any(tables[a].equals(tables[b]) for a, b in ((0, 1), (0, 2), (1, 2)))
     assert mock_table(DECLARED, 50).equals(tables[0])
     assert not mock_table(DECLARED, 50, MAX_SEED).equals(tables[0])
+
+
+def test_mock_data_is_byte_identical_when_the_private_data_is_replaced_or_deleted(tmp_path):
+    with server_in(tmp_path) as server:
+        server.register(DECLARED)
+
+        def made():
+            with server.journal.reading() as connection:
+                declaration = get(connection, DECLARED.asset).declaration
+            return parquet_bytes(mock_table(declaration, 100, 4)), mock_blocks(declaration, 100, 4, 8)
+
+        before = made()
+        for rows in ([visit(pid=f"p{i}") for i in range(9)], [visit(pid="p1", age="110")]):
+            server.ingest.version(DECLARED.asset, csv_of(*rows), Format.CSV, ACTOR)
+            assert made() == before
+        shutil.rmtree(tmp_path / "store")
+        assert made() == before
 
 
 def test_blocks_hold_the_same_rows_whole_units_in_order():

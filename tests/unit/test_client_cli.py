@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -288,6 +289,16 @@ def test_verify_refuses_what_does_not_hold_and_remembers_nothing_of_it(run: Run,
     assert "9 result" in run("verify", "r.json", "--key", contract.log.key, "--result", "result.json").err
 
 
+def test_verify_needs_no_place_to_write(run: Run, contract: Contract, tmp_path: Path) -> None:
+    (tmp_path / "config").write_text("a file where the folder should be")
+    Path("r.json").write_text(json.dumps(contract.receipt))
+    done = run("verify", "r.json", "--key", contract.log.key)
+    assert (done.code, done.err) == (0, "")
+    done = run("verify", "r.json")
+    assert done.code == 0
+    assert "could not be remembered" in done.err
+
+
 def test_assets(run: Run, contract: Contract) -> None:
     done = run("assets", "search", "flights")
     assert done.out.split("\n")[:3] == [
@@ -400,16 +411,21 @@ main(sys.argv[1:])
 """
 
 
-def in_a_terminal(*arguments: str, columns: int = 80) -> tuple[int, str]:
+def in_a_terminal(*arguments: str, columns: int = 80, typed: bytes = b"") -> tuple[int, str]:
     """Run the command with all three streams on a pseudo-terminal; exit code and what it showed."""
     parent, child = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-c", TERMINAL, *arguments],
         stdin=child, stdout=child, stderr=child, close_fds=True,
+        start_new_session=True,
         env={**os.environ, "COLUMNS": str(columns), "LINES": "40"},
     )  # fmt: skip
     os.close(child)
     shown = b""
+    if typed:
+        while b"Token" not in shown:  # before the prompt is there, the terminal itself echoes what is typed
+            shown += os.read(parent, 65536)
+        os.write(parent, typed)
     while True:
         try:
             part = os.read(parent, 65536)
@@ -429,6 +445,37 @@ def test_on_a_terminal_waiting_counts_down_to_the_planned_release(contract: Cont
     assert "running: release planned" in shown
     assert "(in 30 s)" in shown or "(in 31 s)" in shown
     assert "19,930 ± 110" in shown
+
+
+def test_on_a_terminal_the_token_is_asked_for_and_not_echoed(
+    contract: Contract, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("BANYAN_TOKEN")
+    code, shown = in_a_terminal("login", typed=TOKEN.encode() + b"\n")
+    assert code == 0, shown
+    assert "you are Lin" in shown
+    assert TOKEN not in shown
+
+
+def test_on_a_terminal_sending_a_file_shows_a_bar(contract: Contract) -> None:
+    Path("flights.csv").write_bytes(b"x" * 3_000_000)
+    code, shown = in_a_terminal("assets", "ingest", "traffic/flights", "flights.csv")
+    assert code == 0
+    assert "3.0/3.0 MB" in shown
+    assert "traffic/flights v4 is ready" in shown
+
+
+def test_an_interrupt_ends_the_watching_and_not_the_job(contract: Contract) -> None:
+    contract.states = [{"state": "queued", "waiting": "queued: lane"}]
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from banyan.cli import main; main()", "submit", "delays.yaml", "--wait"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stderr is not None
+    assert process.stderr.readline() == "j-1  queued: lane\n"
+    process.send_signal(signal.SIGINT)
+    _, shown = process.communicate(timeout=10)
+    assert (process.returncode, shown) == (130, "j-1 goes on: banyan show j-1\n")
 
 
 def test_on_a_narrow_terminal_nothing_is_wider_than_it(contract: Contract) -> None:

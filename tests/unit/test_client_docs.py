@@ -30,12 +30,12 @@ MARK = "<!-- from here on written by: python -m tests.unit.test_client_docs -->\
 def commands() -> Iterator[tuple[str, ...]]:
     """Every command by its words, in the order of `banyan --help`."""
     for command in app.registered_commands:
-        yield (command.name or command.callback.__name__,)  # type: ignore[union-attr]  # a command has a function
+        yield (command.name or command.callback.__name__,)
     for group in app.registered_groups:
         assert group.typer_instance is not None
         yield (str(group.name),)
         for command in group.typer_instance.registered_commands:
-            yield (str(group.name), command.name or command.callback.__name__)  # type: ignore[union-attr]  # as above
+            yield (str(group.name), command.name or command.callback.__name__)
 
 
 def help_of(words: tuple[str, ...]) -> str:

@@ -301,6 +301,19 @@ def test_an_unknown_job_has_no_entry(world, step):
         world.write(step, "j-nothing")
 
 
+@pytest.mark.parametrize("step", [budget.commit, budget.release_reservation])
+def test_what_a_spend_says_never_changes(world, step):
+    world.policy()
+    spend = world.reserve(world.person(), "1/3")
+    with world.journal.reading() as connection:
+        before = connection.execute(select(spends)).one()
+    world.write(step, spend.job)
+    world.reserve(world.person(), "0.1")
+    with world.journal.reading() as connection:
+        after = connection.execute(select(spends).where(spends.c.job == spend.job)).one()
+    assert {name for name in before._fields if getattr(before, name) != getattr(after, name)} == {"state", "settled_at"}
+
+
 def test_entries_are_numbered_within_their_population(world):
     world.population("other")
     world.policy(epsilon=GENEROUS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import ast
 import random
 import struct
 import subprocess
@@ -12,7 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from privacy.sql.combine import LARGEST, Shape, combine, parse, read_partial
+from privacy.sql import partials
+from privacy.sql.combine import combine, read_partial
+from privacy.sql.partials import LARGEST, Shape, parse
 from tests.unit.sql_world import partial_of, plan_of, some_rows, write_block
 
 SQL = "SELECT surname, age, seen, urgent, arrived, cost, COUNT(*), AVG(score) FROM visits GROUP BY 1, 2, 3, 4, 5, 6"
@@ -161,25 +163,44 @@ def test_totals_are_clamped_and_not_wrapped():
     assert combine([low] * 5, ONE_KEY).cells == {text_key(b"a"): (0, -LARGEST, 0)}
 
 
-def test_the_shape_survives_json():
-    assert Shape.from_json(json.loads(json.dumps(PLAN.shape.to_json()))) == PLAN.shape
+@pytest.mark.parametrize("plan", [PLAN, ONE_KEY, NO_KEY])
+def test_the_shape_survives_as_one_line(plan):
+    again = Shape.of(plan.shape.text())
+    assert (again.keys, again.measures, again.max_groups) == (
+        plan.shape.keys,
+        plan.shape.measures,
+        plan.shape.max_groups,
+    )
+    assert again.max_bytes == plan.max_partial_bytes
 
 
-def test_the_parser_runs_alone_in_a_process_and_loads_nothing_heavy(honest):
-    shape = json.dumps(PLAN.shape.to_json()).encode()
+def frame(index: int, data: bytes, status: int = 0, size: int | None = None) -> bytes:
+    return struct.pack(">IBI", index, status, len(data) if size is None else size) + data
 
-    def verdict(data: bytes) -> int:
-        message = struct.pack(">I", len(shape)) + shape + data
-        return subprocess.run([sys.executable, "-m", "privacy.sql.combine"], input=message, check=False).returncode
 
-    assert verdict(honest) == 0
-    assert verdict(honest[:-1]) == 1
-    assert verdict(b"") == 1
-    code = "import sys, privacy.sql.combine; print([m for m in ('opendp', 'sqlglot', 'numpy', 'pyarrow') if m in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+def test_the_reader_runs_alone_with_the_standard_library_and_passes_on_what_is_well_formed(honest):
+    frames = [
+        frame(0, honest),
+        frame(1, honest[:-1]),
+        frame(2, b"", status=1),
+        frame(7, packed([], len(PLAN.measures))),
+    ]
+    command = [sys.executable, "-I", "-S", partials.__file__, PLAN.shape.text()]
+    found = subprocess.run(command, input=b"".join(frames) + b"rubbish at the end", check=True, capture_output=True)
+    assert found.stdout == frames[0] + frames[3]
+    code = "import sys; before = set(sys.modules); exec(open(sys.argv[1]).read(), {'__name__': 'reader'}); print(sorted(set(sys.modules) - before))"
+    loaded = subprocess.run([*command[:3], "-c", code, partials.__file__], capture_output=True, text=True, check=True)
+    assert set(ast.literal_eval(loaded.stdout)) <= {"__future__"}
+
+
+@pytest.mark.parametrize("tail", [b"", b"\x00" * 8, frame(3, b"", size=2**32 - 1), frame(3, b"", size=5), b"\xff" * 9])
+def test_a_broken_frame_ends_the_reading_and_keeps_what_came_before(honest, tail):
+    good = frame(0, honest)
+    assert b"".join(partials.accepted_frames(good + tail + good, PLAN.shape)) in (good, good + good)
+    assert b"".join(partials.accepted_frames(good + tail, PLAN.shape)) == good
 
 
 def test_reading_is_linear_in_the_number_of_groups():
-    shape = Shape((("integer", 13),), ("rows",), 200_000, 10**8)
+    shape = Shape((("integer", 13),), ("rows",), 200_000)
     cells = [(text_key(n.to_bytes(8, "big", signed=True)), (1,)) for n in range(100_000)]
     assert len(parse(packed(cells, 1), shape)) == 100_000

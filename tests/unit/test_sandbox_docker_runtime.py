@@ -35,6 +35,7 @@ class ScriptedEngine:
     answers   (method and last word of the path) -> list of (status, explanation), the last one repeated
     streams   what the attach stream carries before it closes; None keeps it open until the container is removed
     exit_code what `wait` says once the stream is closed or the container removed; None closes the connection instead
+    wait_dies `wait` does so right after the start, while the stream stays open
     """
 
     def __init__(self, folder: Path) -> None:
@@ -42,6 +43,7 @@ class ScriptedEngine:
         self.answers: dict[str, list[tuple[int, str]]] = {}
         self.streams: bytes | None = b""
         self.exit_code: int | None = 0
+        self.wait_dies = False
         self.asked: list[str] = []
         self._started, self._over, self._connections = threading.Event(), threading.Event(), []
         self._listening = socket.socket(socket.AF_UNIX)
@@ -109,7 +111,7 @@ class ScriptedEngine:
             return False
         elif what == "POST wait":
             connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
-            self._over.wait(10)
+            (self._started if self.wait_dies else self._over).wait(10)
             if self.exit_code is None:
                 return False
             body = json.dumps({"StatusCode": self.exit_code, "Error": None}).encode()
@@ -190,8 +192,7 @@ def test_an_engine_that_dies_is_not_a_program_that_failed(engine: ScriptedEngine
 
 
 def test_an_engine_that_dies_while_the_program_is_silent_is_noticed(engine: ScriptedEngine) -> None:
-    engine.exit_code, engine.streams = None, None
-    engine.answers["POST wait"] = [(-1, "")]
+    engine.exit_code, engine.streams, engine.wait_dies = None, None, True
     started = time.monotonic()
     assert failed(engine).code == "engine.unreachable"
     assert time.monotonic() - started < 2

@@ -10,7 +10,7 @@ import typer
 from banyan import credentials, layout, proof
 from banyan.cli import screen
 from banyan.cli.account import Json
-from banyan.errors import VerificationError
+from banyan.errors import Refused, VerificationError
 from banyan.textfile import read_bytes
 from banyan.verify import MAX_RECEIPT_BYTES, MAX_RESULT_BYTES, Key, Verified, claimed_key
 from banyan.verify import verify as check
@@ -33,10 +33,10 @@ def verify(
     """
     content = read_bytes(file, MAX_RECEIPT_BYTES)
     claimed = claimed_key(content)
-    remembered = credentials.known_log_key(claimed.name)
+    remembered = credentials.known_log_key(claimed.name) if key is None else None
     found = _checked(content, key or remembered or claimed.text, result, given=key is not None)
     if key is None and remembered is None:
-        credentials.remember_log_key(claimed.name, claimed.text)
+        _remember(claimed)
     source = _source(claimed, given=key is not None, remembered=remembered is not None)
     if as_json:
         screen.say_json(_facts(found, source))
@@ -57,6 +57,14 @@ def _checked(content: bytes, key: str, result: Path | None, *, given: bool) -> V
         if error.step.startswith("2") and not given:
             error.way_out = "Ask the operator. A key that they confirm can be given with --key."
         raise
+
+
+def _remember(key: Key) -> None:
+    """Keep the key of this first use. A receipt holds all the same where nothing can be written."""
+    try:
+        credentials.remember_log_key(key.name, key.text)
+    except Refused as refused:
+        screen.note(f"the key could not be remembered: {refused.text}")
 
 
 def _source(key: Key, *, given: bool, remembered: bool) -> str:
