@@ -20,6 +20,7 @@ _log = logging.getLogger("banyan.server")
 def serve(server: Server) -> int:
     """Serve until SIGTERM or SIGINT; returns the exit code."""
     shutil.rmtree(server.uploads, ignore_errors=True)
+    server.ingest.remove_orphans()
     reconciler = ReconcilerProcess()
     config = uvicorn.Config(
         application(server, reconciler),

@@ -12,7 +12,7 @@ _PREFIX: dict[Kind, str] = {
     "version": "v", "release": "r", "policy": "y", "spend": "s",
 }  # fmt: skip
 _ALPHABET = "23456789abcdefghjkmnpqrstuvwxyz"[:32]
-_NAME = re.compile(r"[a-z][a-z0-9_]{0,40}(/[a-z][a-z0-9_]{0,60})?|[a-z][a-z0-9-]{0,60}")
+_NAME = re.compile(r"[a-z][a-z0-9-]{0,40}/[a-z][a-z0-9_]{0,60}|[a-z][a-z0-9_-]{0,60}")
 
 
 def new_id(kind: Kind) -> str:

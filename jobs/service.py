@@ -25,7 +25,7 @@ from jobs.request import KIND, JobRequest
 from jobs.schedule import Node
 from jobs.transitions import JobEvent, JobState, after
 from policies import authorizer, budget, permits, statement
-from policies.admission import Asked
+from policies.admission import Asked, check_limits
 from policies.model import Action, Principal, Resource, ResourceKind
 from policies.permits import JobFacts, Permit
 from policies.populations import population_of
@@ -128,6 +128,7 @@ class JobService:
         left: dict[str, Any] = {"population": None, "yours": None}
         try:
             permit = permits.check_job(connection, principal, _job_facts(asked, plan), self.journal.clock.now())
+            check_limits(connection, _asked("", principal, plan, reused=False), permit.usage)
             left = statement.left_after(
                 connection,
                 plan.facts.population,
@@ -150,17 +151,7 @@ class JobService:
         permit = permits.check_job(tx.connection, principal, _job_facts(asked, plan), tx.now)
         earlier = _released_before(tx.connection, identity_of(plan))
         job = _insert(tx, principal, asked, plan, mode=REAL, version=version.id, permit=permit, reuse_of=earlier)
-        asked_of_ledger = Asked(
-            job=job,
-            principal=principal.id,
-            organisation=principal.organisation,
-            population=plan.facts.population,
-            epsilon=plan.query.epsilon,
-            delta=plan.query.delta,
-            loss=Loss() if earlier else plan.query.price,
-            reused=earlier is not None,
-        )
-        budget.reserve(tx, asked_of_ledger, permit)
+        budget.reserve(tx, _asked(job, principal, plan, reused=earlier is not None), permit)
         return job
 
 
@@ -178,6 +169,20 @@ def facts_of(connection: Connection, asset: str) -> PublicFacts:
         schema=declaration.schema,
         block_count=population.block_count,
         version=None if version is None else version.number,
+    )
+
+
+def _asked(job: str, principal: Principal, plan: JobPlan, *, reused: bool) -> Asked:
+    """What a job asks of the ledger; the answer of an identical one costs the population nothing (design R16)."""
+    return Asked(
+        job=job,
+        population=plan.facts.population,
+        epsilon=plan.query.epsilon,
+        delta=plan.query.delta,
+        loss=Loss() if reused else plan.query.price,
+        principal=principal.id,
+        organisation=principal.organisation,
+        reused=reused,
     )
 
 

@@ -202,7 +202,8 @@ def tell(demo: Demo) -> None:
         "the medical table is of level S2, so two other people must approve.",
     )
     approve(demo)
-    step(7, "The researcher submits both jobs. What leaves is noised, with an interval in every cell.")
+    step(7, "The plan now says what would be left. Both jobs are submitted; every cell comes with its interval.")
+    demo.run("rob", "plan", delays)
     demo.run("rob", "submit", delays, "--wait")
     first = demo.job_of("rob")
     demo.run("rob", "submit", positives, "--wait")
@@ -210,13 +211,13 @@ def tell(demo: Demo) -> None:
     demo.run("rob", "budget")
     demo.run("rob", "submit", delays, "--wait")
     demo.run("rob", "budget")
-    step(9, "The receipt is checked with the server switched off from it; the auditor reads the log.")
+    step(9, "The auditor reads the log; then the server is stopped, and the receipt is checked without it.")
     receipt, result = demo.folder / "receipt.json", demo.folder / "delays.json"
     demo.run("rob", "receipt", first, "-o", receipt)
     demo.run("rob", "result", first, "-o", result)
     demo.run("ada", "audit", "tail")
     demo.stop()
-    say("\nThe server is stopped. The receipt stands alone:")
+    say("\n   The server is stopped.")
     demo.run("rob", "verify", receipt, "--result", result)
     say(f"\nDone in {time.monotonic() - begun:.0f} s; nothing is left running.")
 

@@ -14,7 +14,7 @@ from assets import catalogue, mock, report, versions
 from assets.declaration import parse_declaration
 from assets.physical import csv_bytes, parquet_bytes
 from assets.source import Format
-from core.errors import Invalid, TooLarge, Unavailable
+from core.errors import TooLarge, Unavailable
 from core.yaml_positions import MAX_BYTES
 from policies.authorizer import check
 from policies.model import Action
@@ -30,7 +30,7 @@ async def register(
 ) -> dict[str, Any]:
     """Register an asset from the text of a declaration; creates its population with it, in one transaction."""
     check(caller, Action.ASSET_REGISTER)
-    declaration = parse_declaration(await text_of(request), filename)
+    declaration = await run_in_threadpool(parse_declaration, await body_of(request), filename)
     return await run_in_threadpool(_register, server, caller, declaration)
 
 
@@ -109,7 +109,7 @@ def mock_data(
     sector: str,
     name: str,
     rows: Annotated[int, Query(ge=1, le=1_000_000)] = 1000,
-    seed: Annotated[int, Query(ge=0, lt=2**63)] = 1,
+    seed: Annotated[int, Query(ge=0, lt=2**53)] = 1,
     form: Annotated[Literal["parquet", "csv"], Query(alias="format")] = "parquet",
 ) -> Response:
     """Mock data: a function of declaration, rows and seed only."""
@@ -120,17 +120,14 @@ def mock_data(
     return Response(parquet_bytes(table) if form == "parquet" else csv_bytes(table), media_type=MEDIA[form])
 
 
-async def text_of(request: Request) -> str:
-    """The body as text. Raises TooLarge or Invalid (`request.not_text`)."""
+async def body_of(request: Request) -> bytes:
+    """The body of a request that carries a text file. Raises TooLarge (`request.too_large`)."""
     body = b""
     async for chunk in request.stream():
         body += chunk
         if len(body) > MAX_BYTES:
             raise TooLarge("request.too_large", f"a file of this kind has at most {MAX_BYTES:,} bytes")
-    try:
-        return body.decode("utf-8")
-    except UnicodeDecodeError:
-        raise Invalid("request.not_text", "the file is not UTF-8 text") from None
+    return body
 
 
 def _upload_place(folder: Path) -> Path:
@@ -145,7 +142,7 @@ async def _receive(request: Request, upload: Path, most: int) -> None:
             async for chunk in request.stream():
                 size += len(chunk)
                 if size > most:
-                    raise TooLarge("ingest.too_large", f"a file to ingest has at most {most:,} bytes")
+                    raise TooLarge("ingest.upload_too_large", f"a file to ingest has at most {most:,} bytes")
                 await run_in_threadpool(file.write, chunk)
     except OSError:
         raise Unavailable(

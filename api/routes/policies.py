@@ -11,8 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Connection
 
 from api.auth import Caller, TheServer
-from api.routes.assets import text_of
+from api.routes.assets import body_of
 from assets import catalogue
+from core.errors import Invalid
 from policies import lifecycle, register
 from policies.authorizer import check
 from policies.model import Action
@@ -36,7 +37,12 @@ class Verdict(BaseModel):
 async def propose(request: Request, server: TheServer, caller: Caller, filename: str = "policy") -> dict[str, Any]:
     """Propose a policy from the text of its file."""
     check(caller, Action.POLICY_PROPOSE)
-    policy = parse_policy(await text_of(request), filename, server.clock.now())
+    body = await body_of(request)
+    try:
+        text = body.decode("utf-8")
+    except UnicodeDecodeError:
+        raise Invalid("request.not_text", "the file is not UTF-8 text") from None
+    policy = await run_in_threadpool(parse_policy, text, filename, server.clock.now())
     return await run_in_threadpool(_propose, server, caller, policy)
 
 

@@ -8,7 +8,7 @@ from decimal import Decimal
 from core.errors import Invalid
 from privacy.schema import Column, ColumnType, TableSchema
 from privacy.sql.grid import bounds_of, on_grid
-from privacy.sql.tree import Query
+from privacy.sql.tree import ADDED, Query
 
 Clip = tuple[tuple[str, Decimal, Decimal], ...]
 
@@ -18,7 +18,7 @@ def clipped(schema: TableSchema, clip: Clip, query: Query) -> TableSchema:
 
     Raises Invalid (`bounds.clip`) for a column that the query does not sum, and for ends that are not within the declared bounds.
     """
-    summed = {value.column for value in query.values if value.column is not None}
+    summed = {value.column for value in query.values if value.aggregate in ADDED}
     ends = {name: (lower, upper) for name, lower, upper in clip}
     for name in ends:
         if name not in summed:

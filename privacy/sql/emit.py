@@ -8,6 +8,7 @@ from decimal import Decimal
 from privacy.schema import Column, ColumnType, TableSchema
 from privacy.sql.grid import bounds_of
 from privacy.sql.tree import (
+    ADDED,
     Aggregate,
     Both,
     ColumnsCompared,
@@ -38,7 +39,7 @@ def canonical_sql(query: Query) -> str:
     return text
 
 
-def block_sql(query: Query, schema: TableSchema, measured: tuple[str, ...], summed: frozenset[str]) -> str:
+def block_sql(query: Query, schema: TableSchema) -> str:
     """What runs over one block: a row for each unit and group, in unit order, as runtime_images/query/runner.py reads it.
 
     Values outside the declared bounds are clamped here; NULL stays NULL (`greatest(NULL, 0)` would make it 0).
@@ -48,7 +49,8 @@ def block_sql(query: Query, schema: TableSchema, measured: tuple[str, ...], summ
     columns += [f"{_key(schema.column(key), names)} AS k{index}" for index, key in enumerate(query.keys)]
     grouped = ", ".join(str(index + 1) for index in range(len(columns)))
     columns.append("count(*) AS n")
-    for index, name in enumerate(measured):
+    summed = {value.column for value in query.values if value.aggregate in ADDED}
+    for index, name in enumerate(query.measured):
         column = schema.column(name)
         total = f"sum({_clamped(column, names)})" if name in summed else "0"
         columns += [f"count({names.column(name)}) AS nn{index}", f"{total} AS s{index}"]

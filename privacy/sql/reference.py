@@ -108,8 +108,7 @@ def _contribution(rows: list[Row], measure: Measure, query: Query, schema: Table
 
 def _values(rows: list[Row], measure: Measure, query: Query, schema: TableSchema) -> list[int]:
     """What the measured column holds in these rows, on the grid, clamped where the column is added up."""
-    names = list(dict.fromkeys(value.column for value in query.values if value.column is not None))
-    column = schema.column(names[measure.column or 0])
+    column = schema.column(query.measured[measure.column or 0])
     held = [value for value in (row[column.name] for row in rows) if value is not None]
     if measure.kind is not MeasureKind.SUM:
         return [0] * len(held)

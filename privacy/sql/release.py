@@ -12,12 +12,11 @@ from privacy.intervals import Interval, plain_interval, ratio_intervals
 from privacy.mechanisms import KeyThreshold, Noise
 from privacy.sql.combine import Totals
 from privacy.sql.keys import decode, encode, order_of, shown
-from privacy.sql.plan_model import Measure, OutputColumn, QueryPlan
+from privacy.sql.plan_model import MAX_SHOWN, Measure, OutputColumn, QueryPlan
 from privacy.sql.tree import Aggregate
 
 SCHEMA = "banyan.table/1"
 EXTRA_DIGITS = 6  # decimal digits of an AVG beyond those of its column
-_SAFE_INTEGER = 2**53
 _COUNTS = frozenset({Aggregate.ROWS, Aggregate.NONNULL, Aggregate.UNITS})
 
 
@@ -148,24 +147,26 @@ def _averages(output: OutputColumn, centre: int, found: list[list[int]], noises:
     for total, count, interval in zip(sums, counts, intervals, strict=True):
         exact = centre + Fraction(total, max(count, 1))
         clamped = min(max(exact, Fraction(output.lower)), Fraction(output.upper)) * unit
-        cells.append(_average(round(clamped, digits), interval.scaled(float(unit), float(centre * unit))))
+        bounds = float(output.lower * unit), float(output.upper * unit)
+        cells.append(
+            _average(float(round(clamped, digits)), interval.scaled(float(unit), float(centre * unit)), bounds)
+        )
     return cells
 
 
-def _average(value: Fraction, interval: Interval) -> dict[str, Any]:
+def _average(value: float, interval: Interval, bounds: tuple[float, float]) -> dict[str, Any]:
     return {
-        "value": float(value),
+        "value": value,
         "standard_error": interval.standard_error,
-        "low": interval.low,
-        "high": interval.high,
+        "low": max(bounds[0], min(interval.low, value)),
+        "high": min(bounds[1], max(interval.high, value)),
     }
 
 
 def _number(value: Fraction) -> int | float:
-    """A JSON number that RFC 8785 can write: whole where it is whole and safe, else the nearest double."""
-    if value.denominator == 1 and abs(value) <= _SAFE_INTEGER:
-        return value.numerator
-    return float(value)
+    """A JSON number that reads back as what was written. Beyond 2^53 none would: planning refuses sums that could get there."""
+    value = max(-Fraction(MAX_SHOWN), min(Fraction(MAX_SHOWN), value))
+    return value.numerator if value.denominator == 1 else float(value)
 
 
 def _notes(plan: QueryPlan) -> tuple[str, ...]:

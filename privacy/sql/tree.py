@@ -96,6 +96,9 @@ class Aggregate(StrEnum):
     AVG = "avg"
 
 
+ADDED = frozenset({Aggregate.SUM, Aggregate.AVG})
+
+
 @dataclass(frozen=True)
 class KeyOutput:
     """A group column in the select list."""
@@ -129,3 +132,8 @@ class Query:
     def values(self) -> tuple[ValueOutput, ...]:
         """The aggregates, in the order asked."""
         return tuple(output for output in self.outputs if isinstance(output, ValueOutput))
+
+    @property
+    def measured(self) -> tuple[str, ...]:
+        """The columns inside aggregates, in the order in which the container counts them."""
+        return tuple(dict.fromkeys(value.column for value in self.values if value.column is not None))

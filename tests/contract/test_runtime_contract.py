@@ -123,9 +123,9 @@ SERVER = """
 import sys
 from sandbox.docker_runtime import DockerRuntime
 from sandbox.spec import ContainerSpec
-url, image, owner, program = sys.argv[1:]
-spec = ContainerSpec(image=image, command=("python3", "-I", "-c", program), labels={"banyan.owner": owner}, wall_seconds=60)
-DockerRuntime(url).run(spec, b"go", lambda: False)
+url, image, owner, *command = sys.argv[1:]
+spec = ContainerSpec(image=image, command=tuple(command), labels={"banyan.owner": owner}, wall_seconds=60)
+DockerRuntime(url).run(spec, b"\\0\\0\\1\\0half", lambda: False)
 """
 # PID 1 as images are required to have it: it does something else, and ends when stdin does.
 PID_1 = """
@@ -137,12 +137,11 @@ while True:
 """
 
 
-@pytest.mark.docker
-@pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
-def test_a_killed_server_leaves_no_container(docker_host: str, query_image: str, ending: signal.Signals) -> None:
-    runtime, owner = DockerRuntime(docker_host), f"killed-{secrets.token_hex(6)}"
+def lifetime_after(ending: signal.Signals, url: str, image: str, command: tuple[str, ...]) -> float:
+    """Seconds until no container is left, from the moment that its server was sent the signal; 2 if there still is one."""
+    runtime, owner = DockerRuntime(url), f"killed-{secrets.token_hex(6)}"
     server = subprocess.Popen(
-        [sys.executable, "-c", SERVER, docker_host, query_image, owner, PID_1],
+        [sys.executable, "-c", SERVER, url, image, owner, *command],
         cwd=Path(__file__).resolve().parents[2],
         stderr=subprocess.DEVNULL,
     )
@@ -152,16 +151,27 @@ def test_a_killed_server_leaves_no_container(docker_host: str, query_image: str,
             assert time.monotonic() < deadline
             time.sleep(0.02)
         time.sleep(0.7)  # made, started, and its program at work
+        assert len(runtime.listing({OWNER: owner})) == 1
         os.kill(server.pid, ending)
-        server.wait(10)
         killed = time.monotonic()
-        while runtime.listing({OWNER: owner}):
-            assert time.monotonic() - killed < 2, "the container outlived its server"
+        while runtime.listing({OWNER: owner}) and time.monotonic() - killed < 2:
             time.sleep(0.02)
+        return time.monotonic() - killed
     finally:
         server.kill()
         server.wait()
         runtime.remove({OWNER: owner})
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+def test_a_killed_server_leaves_no_container(docker_host: str, query_image: str, ending: signal.Signals) -> None:
+    assert lifetime_after(ending, docker_host, query_image, ("python3", "-I", "-c", PID_1)) < 2
+
+
+@pytest.mark.docker
+def test_the_query_runner_ends_with_its_server(docker_host: str, query_image: str) -> None:
+    assert lifetime_after(signal.SIGKILL, docker_host, query_image, ("python3", "-I", "/banyan/runner.py")) < 2
 
 
 @pytest.mark.docker

@@ -1,8 +1,6 @@
 """No budget is overspent, nothing comes back after commit, a retry pays once, and the log alone gives the same books."""
 
-import tempfile
 from fractions import Fraction
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -18,17 +16,19 @@ from policies.populations import population_of
 from policies.records import balances, spends
 from policies.statement import left_after, spent_by, statement
 from privacy.accountant import Accountant, Loss, loss_of
-from tests.policies_world import World, books_from_log, books_of
+from tests.policies_world import World, books_from_log, books_of, quick_folder
 
 GENEROUS = "{total: 100, per_person: 100, per_job: 100}"
 
 
 @pytest.fixture
-def world(tmp_path):
-    made = World(tmp_path)
+def world():
+    folder = quick_folder()
+    made = World(folder.name)
     made.population()
     yield made
     made.close()
+    folder.cleanup()
 
 
 def books_agree(world):
@@ -94,8 +94,8 @@ def test_the_tightest_limit_speaks(world):
 @given(st.lists(st.sampled_from(["0.05", "0.1", "0.25", "0.3", "1/3", "0.6", "2"]), min_size=1, max_size=8))
 @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 def test_what_a_refusal_names_passes_and_a_millionth_more_does_not(amounts):
-    with tempfile.TemporaryDirectory() as folder:
-        world = World(Path(folder))
+    with quick_folder() as folder:
+        world = World(folder)
         world.population()
         world.policy(epsilon="{total: 0.9, per_person: 0.7, per_job: 0.5}")
         people = [world.person(), world.person()]
@@ -344,8 +344,8 @@ def test_a_spend_on_one_population_leaves_another_untouched(world):
 @given(st.permutations(["0.1", "1/7", "0.25", "1/3"]))
 @settings(max_examples=8, deadline=None)
 def test_the_order_of_spends_does_not_matter(amounts):
-    with tempfile.TemporaryDirectory() as folder:
-        world = World(Path(folder))
+    with quick_folder() as folder:
+        world = World(folder)
         world.population()
         world.policy()
         person = world.person()
@@ -493,8 +493,8 @@ class Ledger(RuleBasedStateMachine):
 
     def __init__(self):
         super().__init__()
-        self.folder = tempfile.TemporaryDirectory()
-        self.world = World(Path(self.folder.name))
+        self.folder = quick_folder()
+        self.world = World(self.folder.name)
         self.world.population("aircraft")
         self.world.population("patients", Accountant.ZCDP, epsilon="1", delta="1e-6")
         self.limits = {"total": Fraction("1.5"), "per_person": Fraction("0.9")}

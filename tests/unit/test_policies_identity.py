@@ -11,16 +11,18 @@ from core.errors import Invalid, NotFound, Unauthenticated
 from policies import identity
 from policies.model import Role
 from policies.records import principals, tokens
-from tests.policies_world import World
+from tests.policies_world import World, quick_folder
 
 DAY = timedelta(days=1)
 
 
 @pytest.fixture
-def world(tmp_path):
-    made = World(tmp_path)
+def world():
+    folder = quick_folder()
+    made = World(folder.name)
     yield made
     made.close()
+    folder.cleanup()
 
 
 def issue(world, person, scopes=("researcher",), lifetime=DAY):

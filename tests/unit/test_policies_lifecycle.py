@@ -10,15 +10,17 @@ from policies import lifecycle, register
 from policies.model import Role
 from policies.records import policy_versions
 from policies.transitions import FINAL, TRANSITIONS, Change, State, after, at
-from tests.policies_world import NOW, POLICY, World
+from tests.policies_world import NOW, POLICY, World, quick_folder
 
 
 @pytest.fixture
-def world(tmp_path):
-    made = World(tmp_path)
+def world():
+    folder = quick_folder()
+    made = World(folder.name)
     made.population()
     yield made
     made.close()
+    folder.cleanup()
 
 
 def decide(world, step, found, person, *more):

@@ -6,15 +6,17 @@ import pytest
 
 from core.errors import Conflict, Forbidden, NotFound
 from policies import lifecycle, permits, register
-from tests.policies_world import World
+from tests.policies_world import World, quick_folder
 
 
 @pytest.fixture
-def world(tmp_path):
-    made = World(tmp_path)
+def world():
+    folder = quick_folder()
+    made = World(folder.name)
     made.population()
     yield made
     made.close()
+    folder.cleanup()
 
 
 def refused(world, principal, error=Forbidden, **facts):

@@ -407,7 +407,7 @@ def test_any_text_is_either_checked_or_refused_and_nothing_else(sql):
     except Invalid as refused:
         assert refused.where["line"] >= 1  # noqa: PT017 - whichever of the two it is, it is whole
         return
-    assert "block" in block_sql(query, SCHEMA, (), frozenset())
+    assert "block" in block_sql(query, SCHEMA)
     assert parse_check(canonical_sql(query).replace("DISTINCT unit", "DISTINCT person"), SCHEMA) == query
 
 

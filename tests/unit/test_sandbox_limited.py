@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import time
 from pathlib import Path
 
@@ -81,3 +82,13 @@ def test_it_costs_less_than_forty_milliseconds(reader) -> None:
         assert validated(path, [], b"x" * 900, LIMITS)
         times.append(time.perf_counter() - started)
     assert min(times) < 0.040
+
+
+def test_the_reader_of_partials_runs_in_it() -> None:
+    """The reader that query jobs use needs nothing but the standard library, and takes any bytes."""
+    partials = Path(__file__).resolve().parents[2] / "privacy" / "sql" / "partials.py"
+    empty = b"BNYP\x01" + (0).to_bytes(4, "big") + (1).to_bytes(2, "big")
+    good = struct.pack(">IBI", 3, 0, len(empty)) + empty
+    bad = struct.pack(">IBI", 4, 0, 3) + b"xyz"
+    assert validated(partials, ["/rows/10"], good + bad) == good
+    assert validated(partials, ["/rows/10"], b"\xff" * 1000) == b""

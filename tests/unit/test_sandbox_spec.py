@@ -85,7 +85,19 @@ def test_the_machine_cannot_be_mounted(source: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "target", ["/", "/opt/x", "/usr/lib/x", "/etc/passwd", "/tmp/x", "/proc/x", "/dev/x", "blocks/0", "/a/../etc/x"]
+    "target",
+    [
+        "/",
+        "/opt/x",
+        "/banyan/runner.py",
+        "/usr/lib/x",
+        "/etc/passwd",
+        "/tmp/x",
+        "/proc/x",
+        "/dev/x",
+        "blocks/0",
+        "/a/../etc/x",
+    ],
 )
 def test_a_mount_covers_nothing_of_the_image(target: str) -> None:
     with pytest.raises(Invalid):
