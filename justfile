@@ -32,8 +32,8 @@ check: setup
     {{ bin }}/ruff check
     {{ bin }}/ruff format --check
     {{ bin }}/mypy
-    {{ bin }}/mypy scripts/demo.py scripts/demo_data.py scripts/engine.py scripts/lock.py
-    {{ bin }}/mypy runtime_images/build.py runtime_images/bytecode.py
+    {{ bin }}/mypy scripts/*.py
+    {{ bin }}/mypy runtime_images/*.py
     {{ bin }}/mypy runtime_images/query/runner.py
     {{ bin }}/lint-imports
     {{ python }} scripts/lock.py --check
@@ -74,7 +74,7 @@ stop:
 
 # submit-to-release time of the flights query
 bench-latency *args: demo-data
-    {{ with_engine }} {{ python }} benchmarks/latency.py {{ args }}
+    {{ with_engine }} {{ python }} -m benchmarks.latency {{ args }}
 
 # write the lock files again, keeping their versions; `just lock --upgrade` takes the newest
 lock *args: setup

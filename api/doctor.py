@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +10,12 @@ from pathlib import Path
 from api import wiring
 from api.wiring import Server
 from audit import log
-from core.errors import BanyanError
+from core.errors import BanyanError, Unavailable
 from sandbox.docker_runtime import DockerRuntime
 from sandbox.self_check import Verdict, self_check
+from sandbox.spec import OWNER, ContainerSpec
+
+START_RUNS = 5
 
 
 @dataclass(frozen=True)
@@ -29,8 +33,11 @@ def examine() -> list[Finding]:
     server = _server(findings)
     if server is None:
         return findings
-    findings += [_tried("log", lambda: _log_holds(server)), _tried("tmpfs", lambda: _staging_is_tmpfs(server.settings.staging_folder))]
-    findings += _isolation(server)
+    findings += [
+        _tried("log", lambda: _log_holds(server)),
+        _tried("tmpfs", lambda: _staging_is_tmpfs(server.settings.staging_folder)),
+    ]
+    findings += [_tried("start time", lambda: _start_time(server)), *_isolation(server)]
     return findings
 
 
@@ -64,6 +71,31 @@ def _staging_is_tmpfs(folder: Path) -> str:
     if mount[2] not in {"tmpfs", "ramfs"}:
         return f"WARNING: {place} is {mount[2]}, not tmpfs: plaintext in use would reach a disk"
     return f"{place} is {mount[2]}"
+
+
+def _start_time(server: Server) -> str:
+    """Whether the planned worst case of a start holds twice what a start takes here: late blocks are lost (design R9)."""
+    runtime, seconds = DockerRuntime(server.settings.engine), []
+    for _ in range(START_RUNS):
+        begun = time.perf_counter()
+        runtime.run(
+            ContainerSpec(
+                image=server.jobs.image,
+                command=("python3", "-I", "-c", "import duckdb, pyarrow"),
+                labels={OWNER: server.instance},
+            ),
+            b"",
+            lambda: False,
+        )
+        seconds.append(time.perf_counter() - begun)
+    slowest, planned = max(seconds), server.settings.start_seconds
+    text = f"slowest of {START_RUNS} starts {slowest:.2f} s; start_seconds is {planned}"
+    if planned < slowest:
+        way_out = f"set start_seconds to {2 * slowest:.1f}"
+        raise Unavailable(
+            "node.too_slow", f"{text}: blocks would come too late and be lost; {way_out}", way_out=way_out
+        )
+    return text
 
 
 def _isolation(server: Server) -> Iterator[Finding]:

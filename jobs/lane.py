@@ -14,11 +14,16 @@ from pathlib import Path
 from assets.blocks import Block, Place, check_digest, open_block
 from assets.object_store import LocalObjectStore
 from core.errors import BanyanError
+from privacy.sql import partials
+from privacy.sql.partials import FRAME_BYTES
 from privacy.sql.plan_model import QueryPlan
 from sandbox.collect import read_frames
+from sandbox.limited import ReaderLimits, validated
 from sandbox.runtime import Runtime
 from sandbox.spec import ContainerSpec, ReadOnlyMount
 
+# What the reader of partials needs for itself, and for each byte that it holds as Python objects.
+READER_MEMORY, READER_MEMORY_PER_BYTE = 256 << 20, 32
 RUNNER = ("python3", "-I", "/banyan/runner.py")
 
 
@@ -77,9 +82,7 @@ def run_lane(work: LaneWork, runtime: Runtime, cancelled: Callable[[], bool]) ->
     try:
         indexes = _stage(work)
         outcome = runtime.run(_specification(work), _instruction(work, indexes), cancelled)
-        return LaneResult(
-            read_frames(outcome.output, indexes, work.plan.max_partial_bytes), outcome.end.value, outcome.sealed
-        )
+        return LaneResult(_partials(work.plan, outcome.output, indexes), outcome.end.value, outcome.sealed)
     except BanyanError as problem:
         return LaneResult({}, problem.code, b"")
     except OSError:
@@ -88,19 +91,32 @@ def run_lane(work: LaneWork, runtime: Runtime, cancelled: Callable[[], bool]) ->
         shutil.rmtree(work.folder, ignore_errors=True)
 
 
+def _partials(plan: QueryPlan, output: bytes, indexes: list[int]) -> dict[int, bytes]:
+    """What of the container's output is well-formed, as a limited process judges it (design R18); whatever the container's end."""
+    limits = ReaderLimits(
+        memory_bytes=READER_MEMORY + READER_MEMORY_PER_BYTE * len(output), output_bytes=len(output) + 1
+    )
+    accepted = validated(Path(partials.__file__), [plan.shape.text()], output, limits)
+    return read_frames(accepted or b"", indexes, plan.max_partial_bytes)
+
+
 def _stage(work: LaneWork) -> list[int]:
     work.folder.mkdir(mode=0o755, parents=True)
     store = LocalObjectStore(Path(work.store))
     for block in work.blocks:
-        ciphertext = store.get(block.path)
-        check_digest(ciphertext, block)
-        opened = open_block(ciphertext, work.key, Place(work.version, block.index, work.block_count))
+        try:
+            ciphertext = store.get(block.path)
+            check_digest(ciphertext, block)
+            opened = open_block(ciphertext, work.key, Place(work.version, block.index, work.block_count))
+        except BanyanError:
+            continue  # a damaged block counts as its default, and takes no other with it
         (work.folder / f"{block.index}.parquet").write_bytes(opened)
     for index, data in work.plain.items():
         (work.folder / f"{index}.parquet").write_bytes(data)
-    for path in work.folder.iterdir():
+    staged = sorted(work.folder.iterdir(), key=lambda path: int(path.stem))
+    for path in staged:
         path.chmod(0o444)
-    return sorted({block.index for block in work.blocks} | set(work.plain))
+    return [int(path.stem) for path in staged]
 
 
 def _instruction(work: LaneWork, indexes: list[int]) -> bytes:
@@ -118,4 +134,5 @@ def _specification(work: LaneWork) -> ContainerSpec:
         cpuset=str(work.lane),
         memory_bytes=work.memory_bytes,
         wall_seconds=work.seconds,
+        output_bytes=len(work.blocks or work.plain) * (work.plan.max_partial_bytes + FRAME_BYTES),
     )

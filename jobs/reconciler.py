@@ -32,6 +32,7 @@ from sandbox.runtime import Runtime
 
 MAX_ATTEMPTS = 3
 LANE_ATTEMPTS = 2
+SWEEP_EVERY = timedelta(seconds=10)
 _log = logging.getLogger("banyan.reconciler")
 
 
@@ -58,6 +59,7 @@ class Reconciler:
         self._journal, self._scheduler, self._runtime = journal, scheduler, runtime
         self._staging, self._releasing = staging, releasing
         self._active: _Active | None = None
+        self._swept_at: datetime | None = None
         self.halted: str | None = None
 
     def try_sweep(self) -> bool:
@@ -88,8 +90,10 @@ class Reconciler:
                 self._cancel(job)
             for job in running:
                 self._advance(job)
-            if not running and not cancelling and queued:
-                self._start(queued[0])
+            if not running and not cancelling:
+                self._sweep_sometimes()
+                if queued:
+                    self._start(queued[0])
             if self._active is None or self._journal.clock.now() < self._active.gate_at:
                 self._journal.publish_checkpoint()
             self.halted = None
@@ -97,6 +101,13 @@ class Reconciler:
             self._halt(problem)
             if problem.code != ROLLED_BACK and not isinstance(problem, Unavailable):
                 raise
+
+    def _sweep_sometimes(self) -> None:
+        """A task killed between making and starting a container leaves one that ends by nothing but removal."""
+        now = self._journal.clock.now()
+        if self._swept_at is None or now - self._swept_at > SWEEP_EVERY:
+            self._runtime.remove({"banyan.owner": self._staging.owner})
+            self._swept_at = now
 
     def _halt(self, problem: BanyanError) -> None:
         if self.halted != problem.code:

@@ -19,7 +19,7 @@ MAX_KEY_BYTES = 65_535  # a partial gives a key's length in 16 bits
 _EPOCH_DAY = date(1970, 1, 1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-_SAFE_INTEGER = 2**53
+_SAFE_INTEGER = 2**53 - 1
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from privacy.sql.tree import Aggregate
 
 SCHEMA = "banyan.query_plan/1"
 MAX_TOTAL = 2**62 - 1  # what any total is clamped to; the plan refuses a query whose honest totals could reach it
-MAX_SHOWN = 2**53  # the largest number in a released table: beyond it JSON numbers lose digits
+MAX_SHOWN = 2**53 - 1  # the largest number in a released table: beyond it JSON numbers lose digits
 _CONTAINER_TYPE = {ColumnType.BOOL: "boolean", ColumnType.STRING: "text", ColumnType.CATEGORY: "text"}
 _GATE_FORM = _CONTAINER_TYPE | {ColumnType.INT: "integer"}
 

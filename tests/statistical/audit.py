@@ -23,6 +23,9 @@ Draws = npt.NDArray[np.float64]
 CONFIDENCE = 0.99
 # Each of the two probabilities of an event is bounded with half of the error.
 _ONE_SIDE = 1 - (1 - CONFIDENCE) / 2
+# Stricter, so that an event is not chosen for its luck.
+_CHOOSING = 0.9999
+_PORTION = 20_000
 
 
 def at_least(hits: int, draws: int, confidence: float = CONFIDENCE) -> float:
@@ -55,13 +58,13 @@ PROVEN = {NoiseKind.LAPLACE: epsilon_of, NoiseKind.GAUSSIAN: rho_of}
 def loss_found(one: Draws, other: Draws, proven: Callable[[float, float], float]) -> float:
     """A loss that the mechanism has with 99 % confidence; over tails of the statistic, in both directions of the pair."""
     half = len(one) // 2
-    cuts = np.unique(np.quantile(np.concatenate([one[:half], other[:half]]), np.linspace(0.001, 0.999, 199)))
+    cuts = np.unique(np.quantile(np.concatenate([one[:half], other[:half]]), np.linspace(0.005, 0.995, 67)))
     best, chosen = -1.0, (one, other, 1.0, 0.0)
     for more, less in ((one, other), (other, one)):
         for sign in (1.0, -1.0):
             for cut in cuts:
                 p, q = _hits(more[:half], sign, cut), _hits(less[:half], sign, cut)
-                found = proven(at_least(p, half), at_most(q, half))
+                found = proven(at_least(p, half, _CHOOSING), at_most(q, half, _CHOOSING))
                 if found > best:
                     best, chosen = found, (more, less, sign, float(cut))
     more, less, sign, at = chosen
@@ -77,9 +80,15 @@ def _hits(draws: Draws, sign: float, cut: float) -> int:
 def pair_of_draws(noise: Noise, one: Sequence[int], other: Sequence[int], times: int) -> tuple[Draws, Draws]:
     """`times` draws on each of two neighbouring vectors, as rows; both at once, for OpenDP lets go of the interpreter lock."""
     with ThreadPoolExecutor(2) as pool:
-        first, second = pool.map(lambda vector: noise.draw(list(vector) * times), (one, other))
-    shape = (times, len(one))
-    return np.array(first, dtype=np.float64).reshape(shape), np.array(second, dtype=np.float64).reshape(shape)
+        first, second = pool.map(lambda vector: _draws(noise, list(vector), times), (one, other))
+    return first, second
+
+
+def _draws(noise: Noise, vector: list[int], times: int) -> Draws:
+    """In portions, so that a million draws are never a million Python integers at once."""
+    portions = [min(_PORTION, times - start) for start in range(0, times, _PORTION)]
+    drawn = [np.array(noise.draw(vector * portion), dtype=np.float64) for portion in portions]
+    return np.concatenate(drawn).reshape(times, len(vector))
 
 
 def joint_statistic(noise: Noise, draws: Draws, one: Sequence[int], other: Sequence[int]) -> Draws:

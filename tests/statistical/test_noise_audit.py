@@ -28,13 +28,13 @@ def test_a_count_with_and_without_a_unit_loses_no_more_than_its_price(kind):
 def test_the_audit_is_sharp(kind):
     """It proves most of the true loss: an audit that finds nothing anywhere would pass any mechanism."""
     noise = fitted(kind, 1, 30)
-    assert vector_loss(noise, [100], [70], 100_000) > 0.75 * float(noise.price)
+    assert vector_loss(noise, [100], [70], 60_000) > 0.7 * float(noise.price)
 
 
 @pytest.mark.parametrize("kind", NoiseKind)
 def test_a_unit_in_all_its_groups_loses_no_more_than_the_price_of_the_vector(kind):
     noise = fitted(kind, 3, 20)
-    audit = lambda: vector_loss(noise, [10, 10, -40], [-10, 30, -60], 40_000)  # noqa: E731 - the audit is repeated
+    audit = lambda: vector_loss(noise, [10, 10, -40], [-10, 30, -60], 30_000)  # noqa: E731 - the audit is repeated
     assert keeps_its_claim(audit, float(noise.price))
 
 
@@ -56,6 +56,6 @@ def test_mutant_noise_fitted_for_one_group_fewer_is_found(kind):
     """L0 + 1 groups kept: the unit is in four groups, the noise pays for three. Only the joint statistic sees it."""
     noise = fitted(kind, 3, 20)
     one, other = [30, 30, 30, 30], [10, 10, 10, 10]
-    assert vector_loss(noise, one, other, 30_000) > float(noise.price)
-    alone = vector_loss(noise, one[:1], other[:1], 50_000)
+    assert vector_loss(noise, one, other, 15_000) > float(noise.price)
+    alone = vector_loss(noise, one[:1], other[:1], 20_000)
     assert alone < float(noise.price)

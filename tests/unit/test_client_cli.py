@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
+import select
 import signal
 import subprocess
 import sys
@@ -422,20 +424,19 @@ def in_a_terminal(*arguments: str, columns: int = 80, typed: bytes = b"") -> tup
     )  # fmt: skip
     os.close(child)
     shown = b""
-    if typed:
-        while b"Token" not in shown:  # before the prompt is there, the terminal itself echoes what is typed
+    try:
+        while select.select([parent], [], [], 60)[0]:
             shown += os.read(parent, 65536)
-        os.write(parent, typed)
-    while True:
-        try:
-            part = os.read(parent, 65536)
-        except OSError:  # Linux says EIO when the last writer is gone
-            break
-        if not part:
-            break
-        shown += part
-    os.close(parent)
-    return process.wait(), shown.decode()
+            if typed and b"Token: " in shown:  # the last space comes when echo is off and earlier input thrown away
+                os.write(parent, typed)
+                typed = b""
+    except OSError:  # Linux says EIO when the last writer is gone
+        return process.wait(60), shown.decode()
+    finally:
+        process.kill()
+        process.wait()
+        os.close(parent)
+    raise AssertionError(f"nothing happened for a minute after {shown!r}")
 
 
 def test_on_a_terminal_waiting_counts_down_to_the_planned_release(contract: Contract) -> None:
@@ -443,7 +444,7 @@ def test_on_a_terminal_waiting_counts_down_to_the_planned_release(contract: Cont
     code, shown = in_a_terminal("submit", "delays.yaml", "--wait")
     assert code == 0
     assert "running: release planned" in shown
-    assert "(in 30 s)" in shown or "(in 31 s)" in shown
+    assert any(0 < int(seconds) <= 31 for seconds in re.findall(r"\(in (\d+) s\)", shown))
     assert "19,930 ± 110" in shown
 
 
@@ -474,7 +475,7 @@ def test_an_interrupt_ends_the_watching_and_not_the_job(contract: Contract) -> N
     assert process.stderr is not None
     assert process.stderr.readline() == "j-1  queued: lane\n"
     process.send_signal(signal.SIGINT)
-    _, shown = process.communicate(timeout=10)
+    _, shown = process.communicate(timeout=60)
     assert (process.returncode, shown) == (130, "j-1 goes on: banyan show j-1\n")
 
 

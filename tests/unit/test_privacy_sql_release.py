@@ -215,7 +215,7 @@ def test_every_released_table_has_canonical_bytes(sql):
     for total in (0, 1, -1, 2**53 + 1, 2**62 - 1, -(2**62) + 1):
         table = release(totals_of(plan, {(): (total,)}), plan, ExactGate()).to_json()
         assert json.loads(canonical(table)) == table
-        shown = max(-(2**53), min(2**53, total / 10 ** plan.outputs[0].scale))
+        shown = max(-(2**53) + 1, min(2**53 - 1, total / 10 ** plan.outputs[0].scale))
         assert table["rows"][0]["s"]["value"] == pytest.approx(shown, rel=1e-12)
 
 
