@@ -21,7 +21,7 @@ from core import clock
 from core.canonical import canonical
 from core.errors import BanyanError, Unavailable
 from jobs.lane import LaneResult, LaneWork
-from jobs.model import MOCK, Job, jobs_in
+from jobs.model import MOCK, Job, job_with, jobs_in
 from jobs.records import jobs
 from jobs.releasing import Releasing
 from jobs.scheduler import Scheduler
@@ -94,7 +94,7 @@ class Reconciler:
                 self._sweep_sometimes()
                 if queued:
                     self._start(queued[0])
-            if self._active is None or self._journal.clock.now() < self._active.gate_at:
+            if not self._gating(running):
                 self._journal.publish_checkpoint()
             self.halted = None
         except BanyanError as problem:
@@ -109,6 +109,12 @@ class Reconciler:
             self._runtime.remove({"banyan.owner": self._staging.owner})
             self._swept_at = now
 
+    def _gating(self, running: list[Job]) -> bool:
+        """Whether a gate has begun whose release is still to come. The process that began it may be gone: then the seal tells."""
+        if self._active is not None:
+            return self._journal.clock.now() >= self._active.gate_at
+        return any(self._releasing.is_held(job) for job in running)
+
     def _halt(self, problem: BanyanError) -> None:
         if self.halted != problem.code:
             _log.critical("halted: %s", problem.code)
@@ -119,6 +125,8 @@ class Reconciler:
         # An engine that does not answer keeps the job queued.
         self._runtime.listing({"banyan.owner": self._staging.owner})
         with self._journal.writing() as tx:
+            if _moved(tx, job):
+                return
             try:
                 if job.policy is not None:
                     permits.still_permits(tx.connection, job.policy["name"], job.policy["version"], tx.now)
@@ -210,6 +218,8 @@ class Reconciler:
         """A running job that no process works on: the one before was killed. Same spend, same seed, no second noise."""
         self._remove_containers(job)
         with self._journal.writing() as tx:
+            if _moved(tx, job):
+                return
             if job.attempt >= MAX_ATTEMPTS:
                 tx.execute(update(jobs).where(jobs.c.id == job.id).values(state=JobState.FAILED.value))
                 tx.record(Event(EventType.JOB_FAILED, job.id, SYSTEM, {"code": "job.infrastructure"}))
@@ -225,10 +235,12 @@ class Reconciler:
         if self._active is not None and self._active.job.id == job.id:
             self._active = None
             self._scheduler.stop(job.id)
-        self._remove_containers(job)
+        # A job that was never started has no container; that no engine answers must not hold up the others.
+        if job.touched:
+            self._remove_containers(job)
         if job.cancel_shown_at is None or self._journal.clock.now() < job.cancel_shown_at:
             return
-        if self._runtime.listing({"banyan.job": job.id}):
+        if job.touched and self._runtime.listing({"banyan.job": job.id}):
             return
         self._staging.clear_job(job)
         with self._journal.writing() as tx:
@@ -256,6 +268,11 @@ class Reconciler:
             self._remove_containers(self._active.job)
         self._scheduler.close()
         self._staging.clear()
+
+
+def _moved(tx: Transaction, job: Job) -> bool:
+    """Whether somebody, who can only have cancelled it, changed the job since it was read; the next step sees what became of it."""
+    return job_with(tx.connection, job.id).state is not job.state
 
 
 INFRASTRUCTURE: Mapping[str, str] = {

@@ -21,7 +21,7 @@ from core import ids
 from core.canonical import canonical, digest
 from core.errors import BanyanError
 from jobs.gate import gate
-from jobs.model import MOCK, Job
+from jobs.model import MOCK, Job, job_with
 from jobs.receipt import new_salt, output_digest, statement_of
 from jobs.records import jobs, releases
 from jobs.transitions import JobEvent, JobState, after
@@ -44,6 +44,12 @@ class Releasing:
         """Whether the noised result is persisted."""
         with self.journal.reading() as connection:
             return _release_row(connection, job.id) is not None
+
+    def is_held(self, job: Job) -> bool:
+        """Whether the noised result is persisted and waits for its time."""
+        with self.journal.reading() as connection:
+            running = job_with(connection, job.id).state is JobState.RUNNING
+            return running and _release_row(connection, job.id) is not None
 
     def seal(self, job: Job, partials: Mapping[int, bytes]) -> tuple[int, ...]:
         """Gate, noise, persist. Returns the blocks that counted as defaults: for the operator's alarm only."""
@@ -95,7 +101,8 @@ class Releasing:
             state = after(job.state, JobEvent.ISSUE)
             if row is None or state is None:
                 raise RuntimeError("only a sealed result of a running job is issued")
-            if not self._still_permitted(tx, job):
+            cancelled = job_with(tx.connection, job.id).state is not job.state
+            if cancelled or not self._still_permitted(tx, job):
                 return
             statement = json.loads(row.statement)
             facts = {"job": job.id, "statement": digest(statement), "output": row.output}

@@ -1,4 +1,7 @@
-"""What a query costs and how it will run, worked out from the request and the declaration alone (design R10)."""
+"""What a query costs and how it will run, worked out from the request and the declaration alone (design R10).
+
+Proof: docs/proofs/query.md.
+"""
 
 from __future__ import annotations
 

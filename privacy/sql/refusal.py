@@ -15,6 +15,20 @@ ACCEPTED = (
     "one SELECT of group columns and COUNT(*), COUNT(column), COUNT(DISTINCT unit), SUM(column) or AVG(column), "
     "with WHERE and GROUP BY"
 )
+# Every code with which a text can be refused; docs/reference/sql.md lists them.
+CODES = frozenset(
+    {
+        "bounds.required",
+        "sql.not_allowed",
+        "sql.syntax",
+        "sql.too_deep",
+        "sql.too_long",
+        "sql.type_mismatch",
+        "sql.unit_column",
+        "sql.unknown_column",
+        "sql.unknown_table",
+    }
+)
 _SHOWN = 40  # how much of the researcher's own words is repeated to them
 
 
@@ -36,6 +50,8 @@ class Text:
 
     def refuse(self, code: str, reason: str, at: int, way_out: str | None = None) -> Invalid:
         """The error to raise for what stands at offset `at`."""
+        if code not in CODES:
+            raise ValueError(f"{code} is not documented")
         return Invalid(code, reason, where=self.place(at), way_out=way_out)
 
     def refuse_node(

@@ -488,7 +488,7 @@ def test_a_program_that_fails_is_not_run_again(hospital):
     """Its failure may be a function of data; a second run could only tell more."""
     runs = []
     job = hospital.submit()
-    hospital.run_until(hospital.process(FakeRuntime(lambda *_: runs.append(1) and b"", test=__name__)), job)
+    hospital.run_until(hospital.process(FakeRuntime(lambda *_: runs.append(1) or b"", test=__name__)), job)
     assert len(runs) == 2
 
 
@@ -546,9 +546,7 @@ def test_noise_is_drawn_once_a_process_that_takes_over_issues_what_was_sealed(ho
     planned = hospital.job(job).release_at
     second = hospital.process(FakeRuntime(boom, test=__name__))
     assert hospital.run_until(second, job) == "released"
-    assert hospital.clock.now() - planned < 2 * (hospital.clock.now() - hospital.clock.now().replace(microsecond=0)) or (
-        hospital.clock.now() == planned
-    )
+    assert hospital.clock.now() == planned
     after = hospital.sealed(job)
     assert (after.id, after.sealed, after.output, after.salt) == (before.id, before.sealed, before.output, before.salt)
     assert hospital.entries("release:issued")[0]["facts"]["output"] == before.output
@@ -742,7 +740,7 @@ def test_a_cancel_that_comes_while_the_job_is_being_started_is_not_lost(hospital
 
     runs = []
     job = hospital.submit()
-    reconciler = hospital.process(Meanwhile(lambda *_: runs.append(1) and b"", test=__name__))
+    reconciler = hospital.process(Meanwhile(lambda *_: runs.append(1) or b"", test=__name__))
     assert hospital.run_until(reconciler, job) == "cancelled"
     assert (runs, hospital.entries("job:started")) == ([], [])
     assert hospital.spend_state(job) is budget.SpendState.RELEASED
@@ -780,7 +778,7 @@ def test_a_policy_suspended_before_start_refuses_the_job_and_charges_nothing(hos
     runs = []
     job = hospital.submit()
     hospital.write(lifecycle.suspend, "ward-research", hospital.policy.digest, hospital.approver, "an audit")
-    reconciler = hospital.process(FakeRuntime(lambda *_: runs.append(1) and b"", test=__name__))
+    reconciler = hospital.process(FakeRuntime(lambda *_: runs.append(1) or b"", test=__name__))
     assert hospital.run_until(reconciler, job) == "refused"
     assert (runs, hospital.spent(), hospital.entries("job:started")) == ([], 0, [])
     assert hospital.spend_state(job) is budget.SpendState.RELEASED
@@ -818,7 +816,7 @@ def test_without_an_engine_jobs_stay_queued_uncharged_and_run_when_it_is_back(ho
         hospital.clock.advance(TICK)
     assert (hospital.state(job), reconciler.halted) == ("queued", "engine.unreachable")
     assert hospital.spend_state(job) is budget.SpendState.RESERVED
-    assert caplog.text.count("halted: engine.unreachable") == 2
+    assert caplog.text.count("halted: engine.unreachable") == 1
     runtime.reachable = True
     assert hospital.run_until(reconciler, job) == "released"
     assert reconciler.halted is None
@@ -867,7 +865,7 @@ def test_on_a_restored_database_nothing_is_touched(hospital):
         path.unlink()
     shutil.copy(hospital.folder / "backup.db", hospital.folder / "banyan.db")
     hospital.open()
-    reconciler = hospital.process(FakeRuntime(lambda *_: runs.append(1) and b"", test=__name__))
+    reconciler = hospital.process(FakeRuntime(lambda *_: runs.append(1) or b"", test=__name__))
     for _ in range(3):
         reconciler.step()
         assert reconciler.halted == "log.rolled_back"

@@ -87,18 +87,25 @@ def reject(name: Name, reason: Reason, digest: Digest = None, as_json: Json = Fa
 def suspend(name: Name, reason: Reason, digest: Digest = None, as_json: Json = False) -> None:
     """Suspend a policy: no job starts under it any more."""
     with Client() as client:
-        _say_decided(client.policies.suspend(name, digest or _digest(client, name), reason), as_json)
+        _say_decided(client.policies.suspend(name, digest or _in_force(client, name), reason), as_json)
 
 
 @policies.command()
 def revoke(name: Name, reason: Reason, digest: Digest = None, as_json: Json = False) -> None:
     """Revoke a policy for good."""
     with Client() as client:
-        _say_decided(client.policies.revoke(name, digest or _digest(client, name), reason), as_json)
+        _say_decided(client.policies.revoke(name, digest or _in_force(client, name), reason), as_json)
 
 
 def _digest(client: Client, name: str) -> str:
     return str(client.policies.show(name).get("digest"))
+
+
+def _in_force(client: Client, name: str) -> str:
+    """What jobs run under now, which may be an older version than the one that waits for approval."""
+    found = client.policies.show(name)
+    deciding = found.get("in_force")
+    return str((deciding if isinstance(deciding, Mapping) else found).get("digest"))
 
 
 def _read_and_agreed(found: Mapping[str, Any], *, yes: bool) -> str:
