@@ -12,7 +12,7 @@ from api.wiring import Server
 
 def application(server: Server, reconciler: ReconcilerProcess) -> FastAPI:
     """The app. Interactive documentation pages are off: they would load scripts from elsewhere."""
-    app = FastAPI(title="Banyan", version="1", docs_url=None, redoc_url=None)
+    app = FastAPI(title="Banyan", version="1", docs_url=None, redoc_url=None, redirect_slashes=False)
     app.state.server, app.state.reconciler = server, reconciler
     errors.install(app)
     for module in (health, assets, policies, jobs, budget, log):

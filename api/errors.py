@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import cast
 
 from fastapi import FastAPI, Request
@@ -28,7 +29,8 @@ async def _refusal(_request: Request, problem: Exception) -> JSONResponse:
     error = cast("BanyanError", problem)
     if error.detail:
         _log.warning("refused %s: %s", error.code, error.detail)
-    return JSONResponse(error.public(), status_code=error.status, media_type=PROBLEM)
+    headers = {"WWW-Authenticate": "Bearer"} if error.status == 401 else None
+    return JSONResponse(error.public(), status_code=error.status, headers=headers, media_type=PROBLEM)
 
 
 async def _malformed(_request: Request, problem: Exception) -> JSONResponse:
@@ -40,7 +42,7 @@ async def _malformed(_request: Request, problem: Exception) -> JSONResponse:
 async def _framework(_request: Request, problem: Exception) -> JSONResponse:
     error = cast("HTTPException", problem)
     code = {404: "request.no_such_address", 405: "request.method"}.get(error.status_code, "request.malformed")
-    return _problem(error.status_code, code, str(error.detail), {})
+    return _problem(error.status_code, code, str(error.detail), {}, error.headers)
 
 
 async def _unexpected(_request: Request, problem: Exception) -> JSONResponse:
@@ -53,6 +55,9 @@ async def _unexpected(_request: Request, problem: Exception) -> JSONResponse:
     return _problem(500, "server.internal", "the server met an unexpected error; nothing was released", {})
 
 
-def _problem(status: int, code: str, text: str, where: dict[str, str]) -> JSONResponse:
+def _problem(
+    status: int, code: str, text: str, where: dict[str, str], headers: Mapping[str, str] | None = None
+) -> JSONResponse:
     members = {"type": f"urn:banyan:error:{code}", "title": text, "status": status, "code": code}
-    return JSONResponse({**members, **({"where": where} if where else {})}, status_code=status, media_type=PROBLEM)
+    content = {**members, **({"where": where} if where else {})}
+    return JSONResponse(content, status_code=status, headers=headers, media_type=PROBLEM)

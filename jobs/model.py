@@ -104,12 +104,18 @@ def job_of(row: Row[Any]) -> Job:
     )
 
 
+def find_job(connection: Connection, job: str) -> Job | None:
+    """One job; None where there is none of this id."""
+    row = connection.execute(select(jobs).where(jobs.c.id == job)).first()
+    return None if row is None else job_of(row)
+
+
 def job_with(connection: Connection, job: str) -> Job:
     """One job. Raises NotFound (`job.unknown`)."""
-    row = connection.execute(select(jobs).where(jobs.c.id == job)).first()
-    if row is None:
+    found = find_job(connection, job)
+    if found is None:
         raise unknown()
-    return job_of(row)
+    return found
 
 
 def jobs_in(connection: Connection, *states: JobState) -> list[Job]:

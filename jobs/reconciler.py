@@ -208,11 +208,26 @@ class Reconciler:
             self._releasing.copy(active.job)
             return
         self._end_lanes(active.job)
-        self._staging.keep_sealed(active.job, active.results)
+        self._keep_sealed(active)
         partials = {index: data for result in active.results.values() for index, data in result.partials.items()}
-        defaulted = self._releasing.seal(active.job, partials)
-        if defaulted:
+        if self._sealed_from(active.job, partials):
             _log.critical("alarm: blocks of job %s counted as defaults; see its sealed log", active.job.id)
+
+    def _sealed_from(self, job: Job, partials: Mapping[int, bytes]) -> tuple[int, ...]:
+        """Gate what came; should a defect of ours trip over it, gate nothing instead: that it did must not show (design R9)."""
+        try:
+            return self._releasing.seal(job, partials)
+        except Exception as defect:  # noqa: BLE001 - whatever it is, its cause may lie in the data
+            _log.critical(
+                "alarm: the gate of job %s met %s; all its blocks count as defaults", job.id, type(defect).__name__
+            )
+            return self._releasing.seal(job, {})
+
+    def _keep_sealed(self, active: _Active) -> None:
+        try:
+            self._staging.keep_sealed(active.job, active.results)
+        except OSError:
+            _log.critical("alarm: the sealed log of job %s could not be kept", active.job.id)
 
     def _restart(self, job: Job, now: datetime) -> None:
         """A running job that no process works on: the one before was killed. Same spend, same seed, no second noise."""

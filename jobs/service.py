@@ -15,9 +15,9 @@ from audit.events import Event, EventType
 from audit.log import Journal, Transaction
 from core import clock, ids
 from core.canonical import canonical, digest
-from core.errors import BanyanError, Conflict
+from core.errors import BanyanError, Conflict, NotFound
 from jobs import receipt, request
-from jobs.model import MOCK, REAL, Job, job_with, jobs_by, unknown
+from jobs.model import MOCK, REAL, Job, find_job, jobs_by, unknown
 from jobs.plan import JobPlan, PublicFacts, identity_of, plan_job
 from jobs.records import jobs, releases
 from jobs.releasing import RELEASE_SEAL
@@ -255,9 +255,14 @@ def _released_before(connection: Connection, identity: str) -> str | None:
 
 
 def _own(connection: Connection, principal: Principal, job: str, action: Action) -> Job:
-    """The job, if the rules let this person do `action` to it; to everybody else it does not exist."""
-    if not ids.is_id("job", job):
+    """The job, if the rules let this person do `action` to it; to everybody else it does not exist, in the very same words."""
+    found = find_job(connection, job) if ids.is_id("job", job) else None
+    owner = "" if found is None else found.principal
+    try:
+        # Asked for what does not exist as well, so that a role that may not ask learns nothing from the answer either.
+        authorizer.check(principal, action, Resource(ResourceKind.JOB, job, owner=owner))
+    except NotFound:
+        raise unknown() from None
+    if found is None:
         raise unknown()
-    found = job_with(connection, job)
-    authorizer.check(principal, action, Resource(ResourceKind.JOB, found.id, owner=found.principal))
     return found

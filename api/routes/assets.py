@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
+from fastapi import Path as PathPart
 from fastapi.concurrency import run_in_threadpool
 
 from api.auth import Caller, TheServer
+from api.bodies import body_of
 from assets import catalogue, mock, report, versions
 from assets.declaration import parse_declaration
 from assets.physical import csv_bytes, parquet_bytes
 from assets.source import Format
 from core.errors import TooLarge, Unavailable
-from core.yaml_positions import MAX_BYTES
 from policies.authorizer import check
 from policies.model import Action
 from policies.populations import create_population
@@ -94,7 +95,9 @@ async def ingest(
 
 
 @router.get("/assets/{sector}/{name}/versions/{number}/report")
-def ingest_report(server: TheServer, caller: Caller, sector: str, name: str, number: int) -> dict[str, Any]:
+def ingest_report(
+    server: TheServer, caller: Caller, sector: str, name: str, number: Annotated[int, PathPart(ge=1, lt=2**31)]
+) -> dict[str, Any]:
     """What ingest kept and rejected, exactly; sealed to operators, and every reading is an event (design R14)."""
     check(caller, Action.REPORT_READ)
     with server.journal.writing() as tx:
@@ -118,16 +121,6 @@ def mock_data(
         declaration = catalogue.get(connection, f"{sector}/{name}").declaration
     table = mock.mock_table(declaration, rows, seed)
     return Response(parquet_bytes(table) if form == "parquet" else csv_bytes(table), media_type=MEDIA[form])
-
-
-async def body_of(request: Request) -> bytes:
-    """The body of a request that carries a text file. Raises TooLarge (`request.too_large`)."""
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BYTES:
-            raise TooLarge("request.too_large", f"a file of this kind has at most {MAX_BYTES:,} bytes")
-    return body
 
 
 def _upload_place(folder: Path) -> Path:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Body, Query, Response
+from fastapi import APIRouter, Query, Response
 
 from api.auth import Caller, TheServer
+from api.bodies import Document
 from api.result_files import as_csv, as_parquet
 
 router = APIRouter()
-Document = Annotated[dict[str, Any], Body()]
 
 
 @router.post("/plans")

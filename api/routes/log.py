@@ -39,7 +39,7 @@ def key(server: TheServer, caller: Caller) -> str:
 def entries(
     server: TheServer,
     caller: Caller,
-    start: Annotated[int, Query(ge=0)] = 0,
+    start: Annotated[int, Query(ge=0, lt=2**53)] = 0,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> dict[str, Any]:
     """Up to `limit` entries from `start` on."""

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from fastapi.concurrency import run_in_threadpool
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sqlalchemy import Connection
 
 from api.auth import Caller, TheServer
-from api.routes.assets import body_of
+from api.bodies import Document, body_of
 from assets import catalogue
 from core.errors import Invalid
 from policies import lifecycle, register
@@ -31,6 +32,17 @@ class Verdict(BaseModel):
     model_config = ConfigDict(extra="forbid")
     digest: str = Field(max_length=80)
     reason: str = Field("", max_length=500)
+
+
+def verdict_of(document: Document) -> Verdict:
+    """The verdict in a request's body."""
+    try:
+        return Verdict.model_validate(document)
+    except ValidationError as problem:
+        raise RequestValidationError(problem.errors()) from None
+
+
+TheVerdict = Annotated[Verdict, Depends(verdict_of)]
 
 
 @router.post("/policies", status_code=201)
@@ -69,7 +81,7 @@ def show(server: TheServer, caller: Caller, name: str) -> dict[str, Any]:
 
 
 @router.post("/policies/{name}/approve")
-def approve(server: TheServer, caller: Caller, name: str, verdict: Verdict) -> dict[str, Any]:
+def approve(server: TheServer, caller: Caller, name: str, verdict: TheVerdict) -> dict[str, Any]:
     """Approve exactly the content that the digest names."""
     with server.journal.writing() as tx:
         content = register.readable(tx.connection, caller, name).content
@@ -78,7 +90,7 @@ def approve(server: TheServer, caller: Caller, name: str, verdict: Verdict) -> d
 
 
 @router.post("/policies/{name}/{step}")
-def end(server: TheServer, caller: Caller, name: str, step: Ending, verdict: Verdict) -> dict[str, Any]:
+def end(server: TheServer, caller: Caller, name: str, step: Ending, verdict: TheVerdict) -> dict[str, Any]:
     """Reject a proposal, suspend a policy, or revoke it for good."""
     with server.journal.writing() as tx:
         return ENDINGS[step](tx, name, verdict.digest, caller, verdict.reason).to_json(tx.now)

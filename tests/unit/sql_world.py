@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from privacy.accountant import Accountant
 from privacy.schema import Column, ColumnType, TableSchema
 from privacy.sql.plan import QueryPlan, QueryRequest, plan_query
+from privacy.sql.tree import Aggregate
 
 RUNNER = Path(__file__).resolve().parents[2] / "runtime_images" / "query" / "runner.py"
 _spec = importlib.util.spec_from_file_location("banyan_query_runner", RUNNER)
@@ -145,3 +146,49 @@ class ExactGate:
 
     def select(self, threshold, units):
         return dict(units)
+
+
+def exact_answer(connection, sql: str, plan: QueryPlan) -> dict[tuple, list]:
+    """What plain DuckDB says on the original rows. An AVG is its exact sum by its exact count, rounded as is declared."""
+    asked = sql.removeprefix("SELECT ").partition(" FROM ")[0].split(", ")
+    averages = {i for i, output in enumerate(plan.outputs) if output.aggregate is Aggregate.AVG}
+    select = [
+        f"[sum({t[4:-1]}), count({t[4:-1]})]::DECIMAL(38, 2)[]" if i in averages else t for i, t in enumerate(asked)
+    ]
+    found = connection.sql(f"SELECT {', '.join(select)} FROM {sql.partition(' FROM ')[2]}").fetchall()
+    keys = [i for i, output in enumerate(plan.outputs) if output.aggregate is None]
+    return {
+        tuple(_shown(row[i]) for i in keys): [_exact(row[i], plan.outputs[i]) for i in range(len(row)) if i not in keys]
+        for row in found
+    }
+
+
+def _exact(value, output) -> int | float:
+    if output.aggregate is not Aggregate.AVG:
+        return float(value) if isinstance(value, Decimal) and value % 1 else int(value or 0)
+    total, count = value
+    # No value in a group: DuckDB says NULL, we release the middle of the bounds.
+    mean = Fraction(total) / Fraction(count) if count else Fraction(output.lower + output.upper >> 1, 10**output.scale)
+    return float(round(mean, output.scale + 6))
+
+
+def _shown(value):
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, Decimal):
+        return f"{value:f}"
+    return value.strftime("%Y-%m-%dT%H:%M:%S.%fZ") if hasattr(value, "hour") else value.isoformat()
+
+
+def assert_exact(table, expected: dict[tuple, list], plan: QueryPlan) -> None:
+    """The released table says what is expected, and nothing in cells that no row is in."""
+    keys = [c["name"] for c in table.columns if c["role"] == "key"]
+    values = [(c["name"], o) for c, o in zip(table.columns, plan.outputs, strict=True) if c["role"] == "value"]
+    found = {tuple(row[key] for key in keys): [row[name]["value"] for name, _ in values] for row in table.rows}
+    assert set(expected) <= set(found)
+    assert plan.cells is not None or set(found) == set(expected)
+    for key, cells in found.items():
+        if key in expected:
+            assert cells == expected[key]
+        else:
+            assert not any(cell for cell, (_, o) in zip(cells, values, strict=True) if o.aggregate is not Aggregate.AVG)

@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 import random
+import time
 from collections import Counter
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from fractions import Fraction
 from itertools import pairwise
 
 import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from privacy.accountant import Accountant
+from privacy.schema import Column, ColumnType, TableSchema
+from privacy.sql.clipping import clipped
 from privacy.sql.combine import combine, read_partial
 from privacy.sql.parse_check import parse_check
+from privacy.sql.plan import QueryRequest, plan_query
 from privacy.sql.reference import cells_of, chosen
 from privacy.sql.release import release
-from privacy.sql.tree import Aggregate
 from tests.unit.sql_world import (
     SCHEMA,
     ExactGate,
     arrow_of,
+    assert_exact,
+    exact_answer,
     instruction_of,
     partial_of,
     plan_of,
@@ -249,66 +257,10 @@ def test_without_noise_and_with_wide_bounds_the_answer_is_duckdbs(tmp_path, sql)
         read_partial(partial_of(plan, write_block(tmp_path / f"{i}.parquet", part)), plan)
         for i, part in enumerate(blocks)
     ]
-    table = release(combine(partials, plan), plan, ExactGate()).to_json()
-    visits = arrow_of(rows)
     connection = duckdb.connect()
     connection.execute("SET TimeZone = 'UTC'")
-    connection.register("visits", visits)
-    expected = exact_answer(connection, sql, plan)
-    keys = [c["name"] for c in table["columns"] if c["role"] == "key"]
-    values = [c["name"] for c in table["columns"] if c["role"] == "value"]
-    found = {tuple(row[key] for key in keys): [row[value]["value"] for value in values] for row in table["rows"]}
-    assert set(expected) <= set(found)
-    for key, cells in found.items():
-        if key in expected:
-            assert cells == expected[key]
-        else:
-            assert plan.cells is not None
-            counts = [
-                c for c, o in zip(cells, plan.outputs[len(keys) :], strict=True) if o.aggregate is not Aggregate.AVG
-            ]
-            assert not any(counts)
-
-
-def exact_answer(connection, sql, plan):
-    """Plain DuckDB on the original rows. An AVG is its exact sum by its exact count, rounded to the digits that are declared."""
-    keys = [output for output in plan.outputs if output.aggregate is None]
-    select, where = [], sql.partition(" WHERE ")[2].partition(" GROUP BY ")[0]
-    for output in plan.outputs:
-        text = sql.removeprefix("SELECT ").partition(" FROM ")[0].split(", ")[plan.outputs.index(output)]
-        select.append(
-            text
-            if output.aggregate is not Aggregate.AVG
-            else f"[sum({text[4:-1]}), count({text[4:-1]})]::DECIMAL(38, 2)[]"
-        )
-    query = f"SELECT {', '.join(select)} FROM visits" + (f" WHERE {where}" if where else "")
-    query += f" GROUP BY {', '.join(plan.keys[o.key].column for o in keys)}" if keys else ""
-    answer = {}
-    for row in connection.sql(query).fetchall():
-        key, cells = [], []
-        for output, value in zip(plan.outputs, row, strict=True):
-            if output.aggregate is None:
-                key.append(shown_by_hand(value))
-            elif output.aggregate is Aggregate.AVG:
-                # No value in a group: DuckDB says NULL, we release the middle of the bounds.
-                mean = (
-                    Fraction(value[0]) / Fraction(value[1])
-                    if value[1]
-                    else Fraction(output.lower + output.upper >> 1, 10**output.scale)
-                )
-                cells.append(float(round(mean, output.scale + 6)))
-            else:
-                cells.append(float(value) if isinstance(value, Decimal) and value % 1 else int(value or 0))
-        answer[tuple(key)] = cells
-    return answer
-
-
-def shown_by_hand(value):
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    if isinstance(value, Decimal):
-        return f"{value:.2f}"
-    return value.strftime("%Y-%m-%dT%H:%M:%S.%fZ") if hasattr(value, "hour") else value.isoformat()
+    connection.register("visits", arrow_of(rows))
+    assert_exact(release(combine(partials, plan), plan, ExactGate()), exact_answer(connection, sql, plan), plan)
 
 
 def test_partials_add_up_in_any_order(tmp_path):
@@ -329,3 +281,98 @@ def test_partials_add_up_in_any_order(tmp_path):
     assert found[0] == found[1] == found[2]
     assert dict(found[0].cells) == whole
     assert all(a < b for a, b in pairwise(found[0].cells))
+
+
+EXTREME = TableSchema(
+    name="visits",
+    unit="person",
+    columns=(
+        Column("person", ColumnType.STRING, max_length=40),
+        Column("i", ColumnType.INT, nullable=True, lower=-(2**40), upper=2**40),
+        Column("d0", ColumnType.DECIMAL, nullable=True, lower=Decimal(-5), upper=Decimal(7)),
+        Column(
+            "d18",
+            ColumnType.DECIMAL,
+            nullable=True,
+            scale=18,
+            lower=Decimal("-0.000000000000000003"),
+            upper=Decimal("0.000000000000000009"),
+        ),
+        Column("s", ColumnType.STRING, nullable=True, max_length=1000),
+        Column("b", ColumnType.BOOL, nullable=True),
+        Column("day", ColumnType.DATE, nullable=True),
+        Column("at", ColumnType.TIMESTAMP, nullable=True),
+    ),
+    rows=100,
+    units=10,
+)
+EXTREMES = {
+    "i": [-(2**63), 2**63 - 1, 0, -1, None],
+    "d0": [Decimal(10**18 - 1), Decimal(-(10**18) + 1), Decimal(0), None, Decimal(1)],
+    "d18": [
+        Decimal(10**18 - 1).scaleb(-18),
+        Decimal(-(10**18) + 1).scaleb(-18),
+        Decimal(0),
+        None,
+        Decimal(1).scaleb(-18),
+    ],
+    "s": ["", "\U0010ffff" * 1000, "a\x00b", "'\"\\%_\n", None],
+    "b": [True, False, None, True, False],
+    "day": [date(1, 1, 1), date(9999, 12, 31), date(1970, 1, 1), date(1600, 2, 29), None],
+    "at": [
+        datetime(1, 1, 1, tzinfo=UTC),
+        datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC),
+        datetime(1969, 12, 31, 23, 59, 59, 999999, tzinfo=UTC),
+        None,
+        datetime(2020, 1, 1, tzinfo=UTC),
+    ],
+}
+EXTREME_CONDITIONS = [
+    "i >= -9223372036854775808", "i < 9223372036854775807", "d0 <> 999999999999999999", "d0 BETWEEN -999999999999999999 AND 0", "d18 > -0.999999999999999999",
+    "d18 IN (0.000000000000000001, 0)", "s < '\U0010ffff'", "s >= ''", "day <= '9999-12-31'", "day > DATE '0001-01-01'", "at >= '0001-01-01'",
+    "at < TIMESTAMP '9999-12-31 23:59:59.999999'", "NOT b OR i = 0", "i IN (" + ", ".join(map(str, range(1000))) + ")", " OR ".join(f"i = {n}" for n in range(1000)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("condition", EXTREME_CONDITIONS, ids=lambda text: text[:30])
+def test_no_accepted_form_fails_or_takes_long_on_extreme_values(tmp_path, condition):
+    """R8: an expression that raised or hung on one row would tell of that row."""
+    columns = {
+        "i": pa.int64(),
+        "d0": pa.decimal128(18, 0),
+        "d18": pa.decimal128(18, 18),
+        "s": pa.utf8(),
+        "b": pa.bool_(),
+        "day": pa.date32(),
+        "at": pa.timestamp("us", "UTC"),
+    }
+    units = [f"u{i}" for i in range(5)] + ["\U0010ffff" * 10, "", "'", "\x00"]
+    rows = [
+        {"person": unit} | {name: values[(n + shift) % 5] for name, values in EXTREMES.items()}
+        for n, unit in enumerate(units)
+        for shift in range(5)
+    ]
+    path = tmp_path / "0.parquet"
+    pq.write_table(
+        pa.Table.from_pylist(sorted(rows, key=lambda row: row["person"]), pa.schema({"person": pa.utf8()} | columns)),
+        path,
+    )
+    for keys in (["i", "d18"], ["s", "b", "at"], ["d0", "day"]):
+        sql = f"SELECT {', '.join(keys)}, COUNT(*), SUM(i), AVG(d0), AVG(d18), COUNT(s) FROM visits WHERE {condition} GROUP BY {', '.join(keys)}"
+        plan = plan_of(sql, groups=3, rows=2, schema=EXTREME)
+        began = time.process_time()
+        found = read_partial(partial_of(plan, path), plan)
+        assert time.process_time() - began < 2
+        assert found == cells_of(rows, parse_check(sql, EXTREME), EXTREME, plan, bytes(32))
+
+
+def test_asked_bounds_are_the_ones_that_clamp_and_the_ones_that_are_charged(tmp_path):
+    sql = "SELECT ward, SUM(score) AS s, AVG(cost) AS c FROM visits GROUP BY ward"
+    clip = (("cost", Decimal("0.5"), Decimal(20)), ("score", Decimal(-1), Decimal(3)))
+    plan = plan_query(QueryRequest(sql, Fraction(1), None, 2, 3, Accountant.BASIC, clip), SCHEMA)
+    assert [measure.linf for measure in plan.measures] == [3 * 3, 3 * 975, 3]
+    rows = some_rows(200, 6)
+    query = parse_check(sql, SCHEMA)
+    found = read_partial(partial_of(plan, write_block(tmp_path / "0.parquet", rows)), plan)
+    assert found == cells_of(rows, query, clipped(SCHEMA, clip, query), plan, bytes(32))
+    assert found != cells_of(rows, query, SCHEMA, plan, bytes(32))
