@@ -14,6 +14,14 @@ from starlette.exceptions import HTTPException
 from core.errors import BanyanError
 
 PROBLEM = "application/problem+json"
+MALFORMED = "request.malformed"
+# What is refused before any of our own code is reached, and what must not happen, by HTTP status.
+FRAMEWORK: Mapping[int, tuple[str, str]] = {
+    404: ("request.no_such_address", "there is nothing at this address"),
+    405: ("request.method", "this address is not asked by this method"),
+    422: (MALFORMED, "the request is not understood"),
+    500: ("server.internal", "the server met an unexpected error; nothing was released"),
+}
 _log = logging.getLogger("banyan.api")
 
 
@@ -36,13 +44,13 @@ async def _refusal(_request: Request, problem: Exception) -> JSONResponse:
 async def _malformed(_request: Request, problem: Exception) -> JSONResponse:
     first = cast("RequestValidationError", problem).errors()[0]
     field = ".".join(str(part) for part in first["loc"])
-    return _problem(422, "request.malformed", f"{field}: {first['msg']}", {"field": field})
+    return _problem(422, MALFORMED, f"{field}: {first['msg']}", {"field": field})
 
 
 async def _framework(_request: Request, problem: Exception) -> JSONResponse:
     error = cast("HTTPException", problem)
-    code = {404: "request.no_such_address", 405: "request.method"}.get(error.status_code, "request.malformed")
-    return _problem(error.status_code, code, str(error.detail), {}, error.headers)
+    code, text = FRAMEWORK.get(error.status_code, (MALFORMED, str(error.detail)))
+    return _problem(error.status_code, code, text, {}, error.headers)
 
 
 async def _unexpected(_request: Request, problem: Exception) -> JSONResponse:
@@ -52,7 +60,7 @@ async def _unexpected(_request: Request, problem: Exception) -> JSONResponse:
         trace = trace.tb_next
     place = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "unknown"
     _log.error("internal error %s at %s", type(problem).__name__, place)
-    return _problem(500, "server.internal", "the server met an unexpected error; nothing was released", {})
+    return _problem(500, *FRAMEWORK[500], {})
 
 
 def _problem(

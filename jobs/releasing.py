@@ -139,6 +139,7 @@ def _guarantee(job: Job, plan: QueryPlan) -> dict[str, Any]:
         delta=plan.delta,
         rho=plan.price.rho or None,
         unit=job.plan["unit"],
+        rows=job.asset.partition("/")[2],
         population=job.plan["population"],
         accountant=plan.accountant,
         mechanisms=tuple(dict.fromkeys(mechanism.kind for mechanism in plan.mechanisms)),

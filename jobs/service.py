@@ -79,6 +79,7 @@ class JobService:
 
     def listing(self, principal: Principal) -> list[dict[str, Any]]:
         """One's own newest jobs."""
+        authorizer.check(principal, Action.JOB_READ)
         with self.journal.reading() as connection:
             return [job.view() for job in jobs_by(connection, principal.id)]
 

@@ -124,7 +124,8 @@ class Capacity:
 def loss_of(accountant: Accountant, epsilon: Fraction, delta: Fraction) -> Loss:
     """What a job with the stand-alone guarantee (ε, δ) is charged.
 
-    Under ZCDP half of δ turns the job's ρ into its ε and is no loss; the other half is for its threshold, and is.
+    Under ZCDP half of δ turns the job's ρ into its ε and is no loss; the other half is for its threshold, and is. Raises
+    Invalid (`epsilon.too_small`) where the ρ of the job would be rounded to 0.
     """
     if accountant is Accountant.BASIC:
         return Loss(epsilon=epsilon, delta=delta)
@@ -141,8 +142,9 @@ def loss_of(accountant: Accountant, epsilon: Fraction, delta: Fraction) -> Loss:
 def rho_for(epsilon: Fraction, delta: Fraction) -> Fraction:
     """The largest ρ on a 1e-12 grid with ρ + 2·sqrt(ρ·ln(1/δ)) ≤ ε: then ρ-zCDP implies (ε, δ)-DP (Bun, Steinke 2016, 1.3).
 
-    For 0 ≤ ρ ≤ ε the condition is 4·ρ·ln(1/δ) ≤ (ε - ρ)², which is tested in rationals with ln(1/δ) rounded up. The left
-    side grows and the right side falls with ρ, so halving finds the largest; a larger logarithm only makes it smaller.
+    It is 0 for an ε below about 1e-5, for which no noise can be planned. For 0 ≤ ρ ≤ ε the condition is
+    4·ρ·ln(1/δ) ≤ (ε - ρ)², which is tested in rationals with ln(1/δ) rounded up. The left side grows and the right side
+    falls with ρ, so halving finds the largest; a larger logarithm only makes it smaller.
     """
     _check_delta(delta)
     logarithm = _log_up(1 / delta)

@@ -56,10 +56,10 @@ class TableSchema:
     units: int
 
     def __post_init__(self) -> None:
-        names = [column.name for column in self.columns]
-        if len(set(names)) != len(names):
-            raise ValueError("two columns have one name")
-        if self.unit not in names:
+        # DuckDB reads "ID" as the column id if there is one: the wrong column could become the unit.
+        if len({column.name.casefold() for column in self.columns}) != len(self.columns):
+            raise ValueError("two columns have one name, or names that differ in case only")
+        if self.unit not in {column.name for column in self.columns}:
             raise ValueError("the unit column is not among the columns")
         if self.rows < 1 or self.units < 1:
             raise ValueError("rows and units are declared as positive numbers")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-import ast
 import sys
 from pathlib import Path
 
+from error_codes import codes_in, sources_of
+
+from api.errors import FRAMEWORK
 from core import errors
+from core.errors import NotFound
 from core.settings import Settings
+from policies.model import ResourceKind
 from policies.refusals import REFUSALS
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -19,59 +23,35 @@ KINDS = {
 }
 
 
+def all_codes() -> dict[str, tuple[int, str]]:
+    """Every code that can be met over HTTP or on a command line of the server, with its status and what it says."""
+    found = codes_in(sources_of(CHECKOUT, ROOMS), KINDS)
+    for kind in ResourceKind:
+        if kind is not ResourceKind.SERVICE:
+            word = kind.value.lower()
+            found.setdefault(f"{word}.unknown", (NotFound.status, f"there is no {word} … that you may see"))
+    found |= {code: (refusal.error.status, _template(refusal.text)) for code, refusal in REFUSALS.items()}
+    return found | {code: (status, text) for status, (code, text) in FRAMEWORK.items()}
+
+
 def errors_page() -> str:
-    """Every code that can be met, with its HTTP status and the sentence that comes with it."""
-    found: dict[str, tuple[int, str]] = {
-        code: (refusal.error.status, _template(refusal.text)) for code, refusal in REFUSALS.items()
-    }
-    for room in ROOMS:
-        for path in sorted((CHECKOUT / room).rglob("*.py")):
-            found.update(_raised_in(ast.parse(path.read_text(encoding="utf-8"))))
+    """Every code with its HTTP status and the sentence that comes with it."""
     lines = [
         "# Errors",
         "",
-        "Written by `just reference` from the code. Every refusal has a stable code, says where and what is wrong, and, where there is",
-        "one, the smallest change that would pass (`way_out`). Nothing in it depends on protected data. Over HTTP it is",
+        "Written by `scripts/reference.py` from the code. Every refusal has a stable code, says where and what is wrong, and, where",
+        "there is one, the smallest change that would pass (`way_out`). Nothing in it depends on protected data. Over HTTP it is",
         "`application/problem+json` (RFC 9457) with the members `type`, `title`, `status`, `code`, `where`, `way_out`.",
         "",
         "| code | status | says |",
         "| --- | --- | --- |",
     ]
-    lines += [f"| `{code}` | {status} | {text} |" for code, (status, text) in sorted(found.items())]
+    lines += [f"| `{code}` | {status} | {_cell(text)} |" for code, (status, text) in sorted(all_codes().items())]
     return "\n".join(lines) + "\n"
 
 
-def _raised_in(tree: ast.Module) -> dict[str, tuple[int, str]]:
-    constants = {
-        target.id: node.value.value
-        for node in tree.body
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
-        for target in node.targets
-        if isinstance(target, ast.Name)
-    }
-    found: dict[str, tuple[int, str]] = {}
-    for node in ast.walk(tree):
-        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in KINDS and node.args):
-            continue
-        code = _literal(node.args[0], constants)
-        if code is not None:
-            text = _sentence(node.args[1]) if len(node.args) > 1 else "…"
-            found[code] = (KINDS[node.func.id], text)
-    return found
-
-
-def _literal(node: ast.expr, constants: dict[str, str]) -> str | None:
-    if isinstance(node, ast.Constant) and isinstance(node.value, str):
-        return node.value
-    return constants.get(node.id) if isinstance(node, ast.Name) else None
-
-
-def _sentence(node: ast.expr) -> str:
-    if isinstance(node, ast.Constant) and isinstance(node.value, str):
-        return node.value
-    if isinstance(node, ast.JoinedStr):
-        return "".join(str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values)
-    return "…"
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
 
 
 def _template(text: str) -> str:
@@ -83,8 +63,8 @@ def settings_page() -> str:
     lines = [
         "# Settings",
         "",
-        "Written by `just reference` from `core/settings.py`. A setting comes from the environment (`BANYAN_` and the name in capitals)",
-        "or from one TOML file that `BANYAN_CONFIG` names; the environment wins. Unknown names in the file are refused.",
+        "Written by `scripts/reference.py` from `core/settings.py`. A setting comes from the environment (`BANYAN_` and the name in",
+        "capitals) or from one TOML file that `BANYAN_CONFIG` names; the environment wins. Unknown names in the file are refused.",
         "",
         "| name | type | default | meaning |",
         "| --- | --- | --- | --- |",

@@ -10,8 +10,8 @@ import asyncio
 import importlib.util
 import json
 import os
+import re
 import struct
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -19,7 +19,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Event as ThreadEvent
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Self
 
 import httpx
 import yaml
@@ -30,8 +30,10 @@ from audit import log
 from core.clock import FrozenClock
 from core.settings import Settings
 from jobs.inline_scheduler import InlineScheduler
+from jobs.model import Job, jobs_in
 from jobs.reconciler import Reconciler
 from jobs.releasing import Releasing
+from jobs.transitions import JobState
 from policies import identity
 from sandbox.fake_runtime import FakeRuntime
 
@@ -75,7 +77,10 @@ COUNT = {
     "epsilon": "0.5",
     "bounds": {"max_groups_per_unit": 2, "max_rows_per_group": 3},
 }
-RUNNER = Path(__file__).resolve().parent.parent / "runtime_images" / "query" / "runner.py"
+CHECKOUT = Path(__file__).resolve().parent.parent
+RUNNER = CHECKOUT / "runtime_images" / "query" / "runner.py"
+ERRORS_PAGE = CHECKOUT / "docs" / "reference" / "errors.md"
+DOCUMENTED = frozenset(re.findall(r"^\| `([a-z0-9_.]+)` \|", ERRORS_PAGE.read_text(), re.MULTILINE))
 
 
 def job(**changes: Any) -> dict[str, Any]:
@@ -131,6 +136,15 @@ def honest(spec: Any, instruction: bytes) -> bytes:
     return b"".join(frame(index, partial_of(instruction, path)) for index, path in blocks_of(spec, instruction))
 
 
+def planned_moments(found: Job) -> list[datetime]:
+    """The beginning of its gate, its release, and when its cancellation shows."""
+    if found.cancel_shown_at is not None:
+        return [found.cancel_shown_at]
+    if found.release_at is None:
+        return []
+    return [found.release_at - timedelta(seconds=found.plan["gate_seconds"]), found.release_at]
+
+
 @contextmanager
 def environment(**values: object):
     before = dict(os.environ)
@@ -143,10 +157,11 @@ def environment(**values: object):
 
 
 class Answer:
-    """One answer; `code` is that of a problem."""
+    """One answer; `code` is that of a problem, and must be one that the reference lists."""
 
     def __init__(self, response: httpx.Response) -> None:
         self.status, self.headers, self.body = response.status_code, response.headers, response.content
+        assert self.code is None or self.code in DOCUMENTED, f"{self.code} is not in docs/reference/errors.md"
 
     @property
     def json(self) -> Any:
@@ -154,7 +169,7 @@ class Answer:
 
     @property
     def code(self) -> str | None:
-        is_problem = self.headers.get("content-type") == "application/problem+json"
+        is_problem = self.headers.get("content-type") == "application/problem+json" and self.body
         return self.json["code"] if is_problem else None
 
     @property
@@ -168,7 +183,8 @@ class Answer:
 class ApiWorld:
     """A server in `folder` with everybody of PEOPLE; `program` stands in for the containers."""
 
-    def __init__(self, folder: Path, program: Callable[[Any, bytes], bytes] = honest, **settings: object) -> None:
+    def __init__(self, folder: Path | str, program: Callable[[Any, bytes], bytes] = honest, **settings: object) -> None:
+        folder = Path(folder)
         self.folder, self.state, self.staging = folder, folder / "state", folder / "staging"
         for each in (folder, self.staging):
             each.mkdir(parents=True, exist_ok=True)
@@ -212,7 +228,7 @@ class ApiWorld:
         self.reconciler.close()
         self.server.journal.engine.dispose()
 
-    def __enter__(self) -> ApiWorld:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -275,7 +291,7 @@ class ApiWorld:
         assert approved.status == 200, approved
         return name
 
-    def furnish(self, data: bytes | None = None) -> ApiWorld:
+    def furnish(self, data: bytes | None = None) -> Self:
         self.register()
         self.ingest(visits() if data is None else data)
         self.allow()
@@ -292,26 +308,19 @@ class ApiWorld:
         self.clock.advance(seconds)
         self.reconciler.step()
 
+    def open_jobs(self) -> list[Job]:
+        return self.read(jobs_in, JobState.QUEUED, JobState.RUNNING, JobState.CANCELLING)
+
     def finish(self) -> None:
         """Step until nothing is queued or runs, moving the clock to each moment that something is planned for."""
-        for _ in range(20):
+        for _ in range(100):
             self.reconciler.step()
-            with self.server.journal.reading() as connection:
-                from jobs.model import jobs_in
-                from jobs.transitions import JobState
-
-                open_jobs = jobs_in(connection, JobState.QUEUED, JobState.RUNNING, JobState.CANCELLING)
+            open_jobs = self.open_jobs()
             if not open_jobs:
-                self.reconciler.step()
+                self.reconciler.step()  # publishes the checkpoint that covers the release
                 return
-            self.clock.advance(0.25)
-            running = [each for each in open_jobs if each.release_at or each.cancel_shown_at]
-            if running:
-                job = running[0]
-                at = job.cancel_shown_at or job.release_at
-                gate_at = at - timedelta(seconds=job.plan["gate_seconds"])
-                target = gate_at if self.clock.now() < gate_at else at
-                self.clock.advance(max(0.0, (target - self.clock.now()).total_seconds()))
+            ahead = [at for each in open_jobs for at in planned_moments(each) if at > self.clock.now()]
+            self.clock.advance((min(ahead) - self.clock.now()).total_seconds() if ahead else 0)
         raise AssertionError("jobs do not end")
 
     def run(self, document: Mapping[str, Any] = COUNT, person: str = "rob", **params: Any) -> str:
@@ -331,6 +340,3 @@ class ApiWorld:
     def read(self, function: Callable[..., Any], *arguments: Any) -> Any:
         with self.server.journal.reading() as connection:
             return function(connection, *arguments)
-
-
-assert sys.version_info >= (3, 11)

@@ -253,22 +253,24 @@ def town_in(folder, prepared, docker_host, **settings):
     made = Town(folder, docker_host, **{"start_seconds": 0.6} | settings)
     made.tokens = tokens
     yield made
-    for town in [town for town in Town.started if town.folder == folder]:
-        Town.started.remove(town)
-        seen, folders = town.processes(), town.temporary_folders()
-        try:
+    towns = [town for town in Town.started if town.folder == folder]
+    seen, folders = made.processes(), made.temporary_folders()
+    try:
+        for town in towns:
+            Town.started.remove(town)
             assert town.stop() in (0, None)
-            assert alive(seen) == {}
-            assert [path for path in folders if path.exists()] == []
-            assert town.containers() == []
-            assert town.plaintext() == []
-        finally:
-            _put_away(seen, folders, town)
+        assert alive(seen) == {}
+        assert made.processes() == {}
+        assert [path for path in folders if path.exists()] == []
+        assert made.containers() == []
+        assert made.plaintext() == []
+    finally:
+        _put_away({**seen, **made.processes()}, folders, made)
 
 
-def _put_away(seen, folders, town):
+def _put_away(processes, folders, town):
     """What a failed test left, so that it disturbs no other."""
-    for pid, _ in alive(seen):
+    for pid, _ in alive(processes):
         os.kill(pid, signal.SIGKILL)
     for path in folders:
         shutil.rmtree(path, ignore_errors=True)

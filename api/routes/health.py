@@ -7,6 +7,8 @@ from typing import Any
 from fastapi import APIRouter, Request
 
 from api.auth import Caller, TheServer
+from policies.authorizer import check
+from policies.model import Action
 
 router = APIRouter()
 
@@ -21,6 +23,7 @@ def health(request: Request, server: TheServer) -> dict[str, Any]:
 @router.get("/whoami")
 def whoami(caller: Caller) -> dict[str, Any]:
     """The caller as the server knows them."""
+    check(caller, Action.SELF_READ)
     return {
         "principal": caller.id,
         "name": caller.name,

@@ -86,7 +86,7 @@ def _number(column: Column, node: exp.Expr, text: Text) -> int | Decimal | None:
     whole = column.type is ColumnType.INT
     digits = 0 if whole else column.scale
     limit = 2**63 if whole else 10 ** (MAX_DECIMAL_DIGITS - digits)
-    if abs(found) >= limit:
+    if abs(found) >= limit and not (whole and found == -limit):
         raise _refused(text, node, f"{column.name} cannot hold so large a number", f"write a number below {limit}")
     if found != found.quantize(Decimal(1).scaleb(-digits), context=_EXACT):
         reason = f"{column.name} holds " + ("whole numbers" if whole else f"{digits} decimal digits")

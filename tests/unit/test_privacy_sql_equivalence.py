@@ -357,13 +357,13 @@ def test_no_accepted_form_fails_or_takes_long_on_extreme_values(tmp_path, condit
         pa.Table.from_pylist(sorted(rows, key=lambda row: row["person"]), pa.schema({"person": pa.utf8()} | columns)),
         path,
     )
-    for keys in (["i", "d18"], ["s", "b", "at"], ["d0", "day"]):
-        sql = f"SELECT {', '.join(keys)}, COUNT(*), SUM(i), AVG(d0), AVG(d18), COUNT(s) FROM visits WHERE {condition} GROUP BY {', '.join(keys)}"
-        plan = plan_of(sql, groups=3, rows=2, schema=EXTREME)
-        began = time.process_time()
-        found = read_partial(partial_of(plan, path), plan)
-        assert time.process_time() - began < 2
-        assert found == cells_of(rows, parse_check(sql, EXTREME), EXTREME, plan, bytes(32))
+    keys = "i, d0, d18, s, b, day, at"
+    sql = f"SELECT {keys}, COUNT(*), SUM(i), AVG(d0), AVG(d18), COUNT(s) FROM visits WHERE {condition} GROUP BY {keys}"
+    plan = plan_of(sql, groups=3, rows=2, schema=EXTREME)
+    began = time.process_time()
+    found = read_partial(partial_of(plan, path), plan)
+    assert time.process_time() - began < 2
+    assert found == cells_of(rows, parse_check(sql, EXTREME), EXTREME, plan, bytes(32))
 
 
 def test_asked_bounds_are_the_ones_that_clamp_and_the_ones_that_are_charged(tmp_path):

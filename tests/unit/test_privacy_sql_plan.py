@@ -302,3 +302,12 @@ def test_keys_have_bytes_that_say_them_and_only_them(row):
     assert len({encode(tuple(None if i == j else v for j, v in enumerate(row)), keys) for i in range(5)}) >= (
         1 if row[0] is None else 5
     )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"columns": (*SCHEMA.columns, Column("PERSON", ColumnType.INT))}, {"unit": "nobody"}, {"rows": 0}, {"units": 0}],
+)
+def test_a_table_whose_unit_could_be_mistaken_is_no_table(change):
+    with pytest.raises(ValueError):
+        dataclasses.replace(SCHEMA, **change)

@@ -1,0 +1,109 @@
+"""kill -9 of each process at each moment: the job comes to its end, nothing is charged or drawn twice, nothing is left (G3, R9, R17)."""
+
+import os
+import signal
+import time
+
+import pytest
+
+from tests.town import STOP_SECONDS, alive, until
+
+pytestmark = [pytest.mark.docker, pytest.mark.ray, pytest.mark.timeout(240)]
+ORPHANED_SECONDS = 60
+WORDS = {"worker": ["ray::"], "raylet": ["/raylet/raylet", "raylet/raylet "], "reconciler": ["api.reconcile"]}
+MOMENTS = ("queued", "committed", "running", "sealed")
+# All sixteen are run by `just test-all`; these meet every victim and every moment.
+QUICK = {
+    ("api", "queued"), ("api", "sealed"), ("reconciler", "committed"), ("reconciler", "running"),
+    ("reconciler", "sealed"), ("worker", "running"), ("raylet", "running"),
+}  # fmt: skip
+_minutes = iter(range(1, 240))
+
+
+def cases():
+    for victim in ("api", "reconciler", "worker", "raylet"):
+        for moment in MOMENTS:
+            marks = () if (victim, moment) in QUICK else pytest.mark.slow
+            yield pytest.param(victim, moment, id=f"{victim}-{moment}", marks=marks)
+
+
+def kill(town, victim):
+    if victim == "api":
+        town.kill()
+        return
+    # A Ray worker is known by its title only while the reconciler's Ray runs, which it does between jobs too.
+    os.kill(until(lambda: town.process_with(*WORDS[victim])), signal.SIGKILL)
+
+
+def brought_to(town, moment):
+    """A job at the moment; the one to watch is the last."""
+    if moment == "queued":
+        first, job = town.submit(next(_minutes)).id, town.submit(next(_minutes)).id
+        assert town.job(job)["state"] == "queued"
+        return [first, job]
+    job = town.submit(next(_minutes)).id
+    until(lambda: MOMENT[moment](town, job), every=0.003)
+    return [job]
+
+
+MOMENT = {
+    "committed": lambda town, job: town.job(job)["state"] == "running",
+    "running": lambda town, job: town.containers(job=job),
+    "sealed": lambda town, job: town.sealed(job),
+}
+
+
+@pytest.mark.parametrize(("victim", "moment"), [*cases()])
+def test_killed_at_any_moment(town, victim, moment):
+    town.up()
+    jobs = brought_to(town, moment)
+    sealed = town.sealed(jobs[-1])
+    kill(town, victim)
+    if victim == "api":
+        town.start()
+    assert [town.wait(job) for job in jobs] == ["released"] * len(jobs)
+    for job in jobs:
+        events = town.of_job(job)
+        for once in ("budget:reserved", "budget:committed", "job:started", "release:sealed", "release:issued"):
+            assert events.count(once) == 1, events
+    (issued,) = [e for e in town.events("release:issued") if e["facts"]["job"] == jobs[-1]]
+    if sealed:
+        assert town.sealed(jobs[-1]) == sealed
+        assert issued["facts"]["output"] == sealed["output"]
+    until(lambda: town.health() == "ready")
+    until(lambda: not town.containers(), 5)
+    until(lambda: not town.plaintext(), 5)
+    assert town.client("rob").result(jobs[-1]).data["receipt"] == issued["subject"]
+
+
+def test_a_server_that_is_killed_takes_its_reconciler_its_ray_and_its_containers_with_it(town):
+    town.up()
+    job = town.submit(next(_minutes)).id
+    until(lambda: town.containers(job=job))
+    seen, folders = town.processes(), town.temporary_folders()
+    assert len(seen) >= 5
+    town.kill()
+    until(lambda: not alive(seen), ORPHANED_SECONDS)
+    assert town.processes() == {}
+    assert not town.containers()
+    assert not town.plaintext()
+    assert [path for path in folders if path.exists()] == []
+
+
+def test_sigterm_ends_the_server_cleanly_in_the_middle_of_a_job_which_ends_after_the_next_start(town):
+    town.up()
+    job = town.submit(next(_minutes)).id
+    until(lambda: town.containers(job=job))
+    seen, folders = town.processes(), town.temporary_folders()
+    assert folders
+    begun = time.monotonic()
+    assert town.stop() == 0
+    assert time.monotonic() - begun < STOP_SECONDS
+    assert alive(seen) == {}
+    assert town.processes() == {}
+    assert not town.containers()
+    assert not town.plaintext()
+    assert [path for path in folders if path.exists()] == []
+    town.start()
+    assert town.wait(job) == "released"
+    assert town.of_job(job).count("budget:committed") == 1
