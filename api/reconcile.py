@@ -20,6 +20,7 @@ from api.wiring import assemble
 from jobs.ray_scheduler import RayScheduler
 from jobs.reconciler import Reconciler
 from jobs.releasing import Releasing
+from jobs.scheduler import Scheduler
 from sandbox.docker_runtime import DockerRuntime
 
 STEP_SECONDS = 0.05
@@ -38,7 +39,7 @@ def main() -> int:
     with _leadership(server.settings.state_folder / "reconciler.lock", stop) as lock:
         if lock is None:
             return 0
-        scheduler = RayScheduler(server.settings.lanes)
+        scheduler = RayScheduler(server.settings.lanes, server.instance)
         signal.signal(signal.SIGTERM, lambda *_: stop.set())  # ray.init put its own handler there
         reconciler = Reconciler(
             server.journal,
@@ -48,22 +49,25 @@ def main() -> int:
             Releasing(server.journal, server.keys),
         )
         try:
-            _work(reconciler, stop)
+            return _work(reconciler, scheduler, stop)
         finally:
             reconciler.close()
-    return 0
 
 
-def _work(reconciler: Reconciler, stop: threading.Event) -> None:
+def _work(reconciler: Reconciler, scheduler: Scheduler, stop: threading.Event) -> int:
     swept = False
     sys.stdout.write(READY)
     sys.stdout.flush()
     while not stop.is_set():
+        if not scheduler.is_usable():
+            _log.critical("the scheduler is gone")
+            return 1
         if not swept:
             swept = reconciler.try_sweep()
         if swept:
             reconciler.step()
         stop.wait(STEP_SECONDS if swept else 1.0)
+    return 0
 
 
 def _stop_with_parent(stop: threading.Event) -> None:

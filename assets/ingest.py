@@ -27,6 +27,7 @@ from audit.log import Journal
 from core.canonical import digest
 from core.errors import BanyanError, Conflict
 from core.ids import new_id
+from privacy.schema import EXCESS
 
 _ORPHAN_SECONDS = 24 * 3600
 
@@ -70,6 +71,7 @@ class Ingest:
         declaration = asset.declaration
         source, ignored = read_source(upload, form, [column.name for column in declaration.columns])
         accepted = accept(source, declaration, declaration.null_values if form is Format.CSV else ())
+        _check_declared_size(accepted)
         sketch = sketch_of(asset, self.keys, [str(unit).encode() for unit in accepted.unit.values])
         key = new_version_key()
         blocks = self._stored(asset, version_id, accepted, key)
@@ -113,6 +115,13 @@ class Ingest:
             self.store.put(path, sealed)
             blocks.append(Block(index, path, len(sealed), digest_of(sealed)))
         return blocks
+
+
+def _check_declared_size(accepted: Accepted) -> None:
+    """Plans are made for at most EXCESS times the declared numbers: beyond them an honest partial could be cut off (design R9)."""
+    declaration = accepted.declaration
+    if accepted.rows_kept > EXCESS * declaration.rows or len(accepted.unit.values) > EXCESS * declaration.units:
+        raise _too_large()
 
 
 def _too_large() -> Conflict:

@@ -26,6 +26,10 @@ class InlineScheduler:
         """See the port."""
         self._results.pop(job, None)
 
+    def is_usable(self) -> bool:
+        """See the port."""
+        return True
+
     def close(self) -> None:
         """See the port."""
         self._results.clear()

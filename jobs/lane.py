@@ -24,6 +24,8 @@ from sandbox.spec import ContainerSpec, ReadOnlyMount
 
 # What the reader of partials needs for itself, and for each byte that it holds as Python objects.
 READER_MEMORY, READER_MEMORY_PER_BYTE = 256 << 20, 32
+# The container ends itself this long after its wall limit, should nobody be there to end it.
+GRACE_SECONDS = 2.0
 RUNNER = ("python3", "-I", "/banyan/runner.py")
 
 
@@ -32,7 +34,7 @@ class LaneWork:
     """One lane's share of a job: everything the task needs, and nothing of any other job.
 
     `key` opens the blocks of this version only. `plain` holds mock blocks (Parquet bytes by index) instead of sealed ones.
-    `seconds` is the wall limit of the container.
+    `seconds` is the wall limit of the container; each block has `block_seconds` of processor time, so that one takes none from the next.
     """
 
     job: str
@@ -51,6 +53,7 @@ class LaneWork:
     key: bytes = field(repr=False)
     plain: Mapping[int, bytes] = field(repr=False)
     seconds: float
+    block_seconds: float
     memory_bytes: int
 
     @property
@@ -68,7 +71,7 @@ class LaneWork:
 class LaneResult:
     """Partials by block index (a block that failed is absent), how the container ended, and its sealed stream."""
 
-    partials: Mapping[int, bytes]
+    partials: Mapping[int, bytes] = field(repr=False)
     end: str
     sealed: bytes = field(repr=False)
 
@@ -121,7 +124,7 @@ def _stage(work: LaneWork) -> list[int]:
 
 def _instruction(work: LaneWork, indexes: list[int]) -> bytes:
     blocks = [(index, f"/blocks/{index}.parquet") for index in indexes]
-    return work.plan.instruction(blocks, work.seed, work.seconds)
+    return work.plan.instruction(blocks, work.seed, work.block_seconds, work.seconds + GRACE_SECONDS)
 
 
 def _specification(work: LaneWork) -> ContainerSpec:

@@ -46,11 +46,13 @@ def _imported() -> bool:
 
 
 class RayScheduler:
-    """Starts a local Ray and stops it with `close`."""
+    """Starts a local Ray and stops it with `close`. One at a time for one `owner`: what an earlier one left in /tmp is removed."""
 
-    def __init__(self, lanes: int) -> None:
+    def __init__(self, lanes: int, owner: str) -> None:
         # AF_UNIX paths are at most 107 bytes and Ray's session name takes most of them.
-        self._folder = Path(tempfile.mkdtemp(prefix="bny-", dir="/tmp"))
+        for left in Path("/tmp").glob(f"bny-{owner}-*"):  # noqa: S108 - a short path that sockets can have
+            shutil.rmtree(left, ignore_errors=True)
+        self._folder = Path(tempfile.mkdtemp(prefix=f"bny-{owner}-", dir="/tmp"))
         token = self._folder / "token"
         token.write_text(secrets.token_hex(32))
         token.chmod(0o600)
@@ -91,6 +93,11 @@ class RayScheduler:
         """See the port."""
         for task in self._running.pop(job, {}).values():
             ray.cancel(task)
+
+    def is_usable(self) -> bool:
+        """See the port. Ray itself does not say: without its raylet every task is lost, and without its GCS none begins."""
+        node: Any = ray._private.worker._global_node  # noqa: SLF001 - the public API asks the very processes that may be gone
+        return not {kind for kind, _ in node.dead_processes()} & {"raylet", "gcs_server"}
 
     def close(self) -> None:
         """See the port."""

@@ -279,8 +279,7 @@ class Reconciler:
     def close(self) -> None:
         """End what runs; the next process takes it up again."""
         if self._active is not None:
-            self._scheduler.stop(self._active.job.id)
-            self._remove_containers(self._active.job)
+            self._end_lanes(self._active.job)
         self._scheduler.close()
         self._staging.clear()
 

@@ -74,7 +74,7 @@ def parsed(document: object) -> JobRequest:
     return JobRequest(
         asset=asset,
         purpose=purpose,
-        policy=_text(job, "policy") if job.get("policy") is not None else None,
+        policy=_policy(job),
         query=_text(job, "query"),
         epsilon=epsilon_of(job["epsilon"]),
         delta=None if delta is None else delta_of(delta),
@@ -113,6 +113,16 @@ def _text(job: Mapping[str, Any], field: str) -> str:
     if not isinstance(value, str) or not value.strip():
         raise Invalid("job.missing", f"the job must say {field} as text", where={"field": field})
     return value
+
+
+def _policy(job: Mapping[str, Any]) -> str | None:
+    if job.get("policy") is None:
+        return None
+    policy = _text(job, "policy")
+    if not ids.is_name(policy) or "/" in policy:
+        text = "policy must be the name of a policy, such as traffic-research"
+        raise Invalid("job.policy", text, where={"field": "policy"}, way_out="banyan policies lists them")
+    return policy
 
 
 def _bound(bounds: Mapping[str, Any], field: str) -> int:

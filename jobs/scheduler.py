@@ -28,6 +28,10 @@ class Scheduler(Protocol):
         """Ask the tasks of `job` to end and forget them; idempotent. Their containers go with them."""
         ...
 
+    def is_usable(self) -> bool:
+        """Whether tasks can still be run. Once False it stays so: only a new process helps."""
+        ...
+
     def close(self) -> None:
         """End everything and give all processes back."""
         ...

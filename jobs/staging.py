@@ -69,10 +69,18 @@ class Staging:
                 key=key,
                 plain={index: data for index, data in plain.items() if index % lanes == lane},
                 seconds=job.plan["seconds"],
+                block_seconds=self._block_seconds(job),
                 memory_bytes=self.node.lane_memory_bytes,
             )
             for lane in range(lanes)
         )
+
+    def _block_seconds(self, job: Job) -> float:
+        """A block's share of the time between start and gate: what a block that never ends may take from the lane, and no more."""
+        plan = job.plan
+        blocks = -(-plan["blocks"] // plan["lanes"])
+        share: float = (plan["seconds"] - plan["gate_seconds"] - self.node.start_seconds) / blocks
+        return share
 
     def keep_sealed(self, job: Job, results: Mapping[int, LaneResult]) -> None:
         """Keep what the containers wrote to stderr and how they ended: encrypted, of one size, for the operator's side only."""

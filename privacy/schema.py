@@ -25,6 +25,8 @@ class ColumnType(StrEnum):
 NUMERIC = frozenset({ColumnType.INT, ColumnType.DECIMAL})
 TEXTUAL = frozenset({ColumnType.STRING, ColumnType.CATEGORY})
 
+EXCESS = 2  # a version may hold this many times the rows and units it declares; ingest refuses more
+
 
 @dataclass(frozen=True)
 class Column:

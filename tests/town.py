@@ -13,6 +13,7 @@ import time
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -87,7 +88,7 @@ def until(true, seconds=PATIENCE, every=0.02):
 class Town(LiveServer):
     """A server of the small asset, and what can be seen of it from outside: its processes, containers, folders, database."""
 
-    started: list[Town] = []
+    started: ClassVar[list[Town]] = []
 
     def beside(self):
         other = type(self)(self.folder, self.engine, **self.settings)
@@ -173,11 +174,9 @@ class Town(LiveServer):
         return {table[pid][2]: table[pid][3] for pid in ours}
 
     def process_with(self, *words):
-        """The pid of one of its processes, by a word of its command."""
-        return next((pid for (pid, _), command in self.processes().items() if any(w in command for w in words)), None)
-
-    def reconciler(self):
-        return self.process_with("api.reconcile")
+        """The pid of one of its processes: the first word decides that is in the command of any."""
+        found = self.processes()
+        return next((pid for word in words for (pid, _), command in found.items() if word in command), None)
 
     def temporary_folders(self):
         """Ray's folders in /tmp, by the commands of its processes."""

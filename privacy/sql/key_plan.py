@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from core.errors import Invalid
-from privacy.schema import Column, ColumnType, TableSchema
+from privacy.schema import EXCESS, Column, ColumnType, TableSchema
 from privacy.sql.keys import MAX_CELLS, MAX_KEY_BYTES, KeyColumn, domain_of, domain_size, max_bytes
 from privacy.sql.partials import HEAD_BYTES, VALUE_BYTES
 from privacy.sql.tree import KeyOutput, Query
 
 MAX_PARTIAL_GROUPS = 1_000_000
 MAX_PARTIAL_BYTES = 256 << 20
-EXCESS = 2  # a version may hold this many times the rows and units it declares: docs/reference/sql.md
 
 _LISTABLE = frozenset({ColumnType.CATEGORY, ColumnType.BOOL, ColumnType.INT, ColumnType.DATE})
 

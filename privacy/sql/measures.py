@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from core.errors import Invalid
-from privacy.schema import TableSchema
+from privacy.schema import EXCESS, TableSchema
 from privacy.sql.grid import bounds_of, centre_of
-from privacy.sql.key_plan import EXCESS
 from privacy.sql.plan_model import MAX_SHOWN, MAX_TOTAL, Measure, MeasureKind, OutputColumn
 from privacy.sql.tree import Aggregate, Query, ValueOutput
 

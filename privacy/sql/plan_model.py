@@ -144,8 +144,13 @@ class QueryPlan:
             max_groups=self.max_groups_in_partial,
         )
 
-    def instruction(self, blocks: Iterable[tuple[int, str]], seed: bytes, cpu_seconds_per_block: float) -> bytes:
-        """What the container's runner reads from stdin. `blocks` are (index, path in the container); `seed` is 32 bytes."""
+    def instruction(
+        self, blocks: Iterable[tuple[int, str]], seed: bytes, cpu_seconds_per_block: float, wall_seconds: float
+    ) -> bytes:
+        """What the container's runner reads from stdin. `blocks` are (index, path in the container); `seed` is 32 bytes.
+
+        A block that takes more than its seconds ends alone; after `wall_seconds` the container ends itself.
+        """
         if len(seed) != 32:
             raise ValueError("the seed is 32 random bytes")
         body = {
@@ -161,6 +166,7 @@ class QueryPlan:
             "max_rows": self.max_rows,
             "seed": seed.hex(),
             "cpu_seconds_per_block": cpu_seconds_per_block,
+            "wall_seconds": wall_seconds,
             "max_partial_bytes": self.max_partial_bytes,
         }
         data = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8")

@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -10,7 +11,7 @@ from tests.town import STOP_SECONDS, alive, until
 
 pytestmark = [pytest.mark.docker, pytest.mark.ray, pytest.mark.timeout(240)]
 ORPHANED_SECONDS = 60
-WORDS = {"worker": ["ray::"], "raylet": ["/raylet/raylet", "raylet/raylet "], "reconciler": ["api.reconcile"]}
+WORDS = {"worker": ["ray::_lane_task", "ray::IDLE"], "raylet": ["/raylet/raylet "], "reconciler": ["api.reconcile"]}
 MOMENTS = ("queued", "committed", "running", "sealed")
 # All sixteen are run by `just test-all`; these meet every victim and every moment.
 QUICK = {
@@ -31,7 +32,6 @@ def kill(town, victim):
     if victim == "api":
         town.kill()
         return
-    # A Ray worker is known by its title only while the reconciler's Ray runs, which it does between jobs too.
     os.kill(until(lambda: town.process_with(*WORDS[victim])), signal.SIGKILL)
 
 
@@ -58,6 +58,8 @@ def test_killed_at_any_moment(town, victim, moment):
     town.up()
     jobs = brought_to(town, moment)
     sealed = town.sealed(jobs[-1])
+    # Two idle agents of Ray take a minute to notice that their raylet is gone; see the test of that below.
+    seen = {key: command for key, command in town.processes().items() if "serve" not in command and "Agent" not in command}
     kill(town, victim)
     if victim == "api":
         town.start()
@@ -71,9 +73,26 @@ def test_killed_at_any_moment(town, victim, moment):
         assert town.sealed(jobs[-1]) == sealed
         assert issued["facts"]["output"] == sealed["output"]
     until(lambda: town.health() == "ready")
+    if victim == "worker":
+        assert [town.job(job)["attempt"] for job in jobs] == [1] * len(jobs)
+    else:
+        # With any other process the reconciler and its Ray are gone, and new ones have taken the job up.
+        until(lambda: not alive(seen))
+        assert town.job(jobs[-1])["attempt"] == (1 if moment in ("queued", "sealed") else 2)
     until(lambda: not town.containers(), 5)
     until(lambda: not town.plaintext(), 5)
     assert town.client("rob").result(jobs[-1]).data["receipt"] == issued["subject"]
+
+
+@pytest.mark.slow
+def test_what_is_left_of_a_ray_whose_raylet_and_reconciler_were_killed_ends_by_itself(town):
+    town.up()
+    seen = town.processes()
+    for victim in ("raylet", "reconciler", "api"):
+        kill(town, victim)
+    until(lambda: not alive(seen), ORPHANED_SECONDS + 15)
+    town.start()
+    assert len(list(Path("/tmp").glob(f"bny-{town.instance}-*"))) == 1
 
 
 def test_a_server_that_is_killed_takes_its_reconciler_its_ray_and_its_containers_with_it(town):

@@ -73,7 +73,7 @@ def run_in_container(docker_host, image, folder: Path, plan, seed: bytes = b"s" 
         mounts=(ReadOnlyMount(str(folder), "/blocks"),),
         wall_seconds=60,
     )
-    instruction = plan.instruction([(index, f"/blocks/{index}.parquet") for index in indexes], seed, 20)
+    instruction = plan.instruction([(index, f"/blocks/{index}.parquet") for index in indexes], seed, 20, 120)
     outcome = DockerRuntime(docker_host).run(spec, instruction, lambda: False)
     assert outcome.end is End.COMPLETED, outcome.sealed.decode()
     found = read_frames(outcome.output, indexes, plan.max_partial_bytes)

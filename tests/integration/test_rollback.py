@@ -4,8 +4,8 @@ import shutil
 import sqlite3
 
 import pytest
-
 from banyan.errors import Refused
+
 from tests.town import until
 
 pytestmark = [pytest.mark.docker, pytest.mark.ray, pytest.mark.timeout(300)]

@@ -101,7 +101,7 @@ def write_block(path: Path, rows: list[dict], schema: TableSchema = SCHEMA) -> P
 
 
 def instruction_of(plan: QueryPlan, seed: bytes = bytes(32), blocks=()) -> dict:
-    return json.loads(plan.instruction(blocks, seed, 10)[4:])
+    return json.loads(plan.instruction(blocks, seed, 10, 120)[4:])
 
 
 def partial_of(plan: QueryPlan, path: Path, seed: bytes = bytes(32)) -> bytes:

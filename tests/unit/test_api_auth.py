@@ -16,9 +16,8 @@ OPEN = {("GET", "/v1/health")}
 
 @pytest.fixture(scope="module")
 def world():
-    with quick_folder() as folder:
-        with ApiWorld(folder) as made:
-            yield made.furnish()
+    with quick_folder() as folder, ApiWorld(folder) as made:
+        yield made.furnish()
 
 
 def routes(world):
@@ -160,7 +159,9 @@ def test_every_route_asks_the_rules(world, monkeypatch):
         if (method, path) in OPEN:
             continue
         asked.clear()
-        named = path.replace("/policies/x", "/policies/visits-research").replace("/assets/x/x", "/assets/medical/visits")
+        named = path.replace("/policies/x", "/policies/visits-research").replace(
+            "/assets/x/x", "/assets/medical/visits"
+        )
         params = {"format": "csv"} if path.endswith("/versions") else {}
         body = COUNT if path in {"/v1/jobs", "/v1/plans"} else {"digest": "x"}
         sent = {"json": body} if method == "POST" else {}

@@ -111,8 +111,8 @@ def test_a_refused_request_changes_nothing_but_a_refused_job_is_in_the_log(world
     before = world.entries()
     world.get("rob", "/v1/jobs/j-2222222222222222")
     world.post("rob", "/v1/plans", job(epsilon="50"))
-    world.post("rob", "/v1/jobs", job(query="SELECT"))
+    world.post("rob", "/v1/jobs", job(query="SELECT 1"))
     world.post("rob", "/v1/jobs", {})
-    # A query that does not parse was a submission all the same, and is recorded as one.
+    # A query that is not accepted was a submission all the same, and is recorded as one.
     added = world.entries()[len(before) :]
-    assert [(entry["type"], entry["facts"]["code"]) for entry in added] == [("job:refused", "sql.syntax")]
+    assert [(entry["type"], entry["facts"]["code"]) for entry in added] == [("job:refused", "sql.not_allowed")]

@@ -646,6 +646,22 @@ def test_a_process_that_is_told_to_stop_leaves_nothing_and_the_job_goes_on_in_th
     assert hospital.job(job).attempt == 2
 
 
+def test_without_an_engine_a_process_that_is_told_to_stop_ends_its_tasks_and_its_plaintext_all_the_same(hospital):
+    release = threading.Event()
+    runtime = FakeRuntime(lambda *given: release.wait(20) and b"", test=__name__)
+    scheduler = Threads(runtime)
+    job = hospital.submit()
+    reconciler = hospital.process(runtime, scheduler)
+    reconciler.step()
+    wait_for(lambda: len(runtime.listing({"banyan.job": job})) == 2)
+    runtime.reachable = False
+    reconciler.close()
+    assert scheduler.stopped.is_set()
+    wait_for(lambda: not any(thread.is_alive() for thread in scheduler.threads))
+    wait_for(lambda: not hospital.staging.folder.exists())
+    release.set()
+
+
 # Cancelling
 
 

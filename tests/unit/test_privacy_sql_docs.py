@@ -11,6 +11,7 @@ import pytest
 from assets.declaration import parse_declaration
 from core.errors import Invalid
 from privacy.accountant import Accountant
+from privacy.schema import EXCESS
 from privacy.sql import key_plan, parse_check, plan, predicates, text
 from privacy.sql.plan import QueryRequest, plan_query
 from privacy.sql.refusal import CODES
@@ -55,7 +56,7 @@ def test_the_page_lists_every_code_and_limit():
     ):
         assert words in PAGE
     assert text.MAX_BYTES == 64 * 1024
-    assert key_plan.EXCESS == 2
+    assert EXCESS == 2
 
 
 def test_the_queries_of_the_examples_are_accepted():

@@ -368,7 +368,10 @@ def test_no_accepted_form_fails_or_takes_long_on_extreme_values(tmp_path, condit
 
 def test_asked_bounds_are_the_ones_that_clamp_and_the_ones_that_are_charged(tmp_path):
     sql = "SELECT ward, SUM(score) AS s, AVG(cost) AS c FROM visits GROUP BY ward"
-    clip = (("cost", Decimal("0.5"), Decimal(20)), ("score", Decimal(-1), Decimal(3)))
+    clip = (
+        ("cost", Decimal("0.5"), Decimal(20)),
+        ("score", Decimal(2), Decimal(3)),
+    )  # 0, which NULL must not become, is in neither
     plan = plan_query(QueryRequest(sql, Fraction(1), None, 2, 3, Accountant.BASIC, clip), SCHEMA)
     assert [measure.linf for measure in plan.measures] == [3 * 3, 3 * 975, 3]
     rows = some_rows(200, 6)

@@ -107,6 +107,15 @@ def test_sensitivities_are_taken_on_the_integer_grid_after_centring():
     assert (total.l0, total.l1, total.l2_squared) == (2, 2 * 4 * 9999, 2 * (4 * 9999) ** 2)
 
 
+@pytest.mark.parametrize(
+    ("lower", "upper", "most", "centred"), [(-100, 3, 100, 52), (3, 100, 100, 49), (-7, -5, 7, 1), (0, 3, 3, 2)]
+)
+def test_the_farther_bound_decides(lower, upper, most, centred):
+    schema = with_column(Column("x", ColumnType.INT, lower=lower, upper=upper))
+    plan = plan_of("SELECT SUM(x), AVG(x) FROM visits", schema=schema, rows=10)
+    assert [measure.linf for measure in plan.measures if measure.kind is MeasureKind.SUM] == [10 * most, 10 * centred]
+
+
 def test_groups_per_unit_never_exceed_the_cells_that_exist():
     assert plan_of("SELECT COUNT(*) FROM visits", groups=50).max_groups == 1
     assert plan_of("SELECT urgent, COUNT(*) FROM visits GROUP BY urgent", groups=50).max_groups == 3
@@ -278,13 +287,13 @@ def test_the_forecast_is_the_noise_and_says_what_it_does_not_know():
 
 def test_the_instruction_carries_no_name_value_or_size_of_the_table():
     plan = plan_of(QUERIES[7])
-    body = json.loads(plan.instruction([(3, "/blocks/3.parquet")], b"s" * 32, 2.5)[4:])
+    body = json.loads(plan.instruction([(3, "/blocks/3.parquet")], b"s" * 32, 2.5, 60)[4:])
     assert set(body) == {
-        "blocks", "sql", "keys", "columns", "measures", "max_groups", "max_rows", "seed", "cpu_seconds_per_block", "max_partial_bytes",
+        "blocks", "sql", "keys", "columns", "measures", "max_groups", "max_rows", "seed", "cpu_seconds_per_block", "wall_seconds", "max_partial_bytes",
     }  # fmt: skip
     assert body["blocks"] == [{"index": 3, "path": "/blocks/3.parquet"}]
     with pytest.raises(ValueError):
-        plan.instruction([], b"short", 1)
+        plan.instruction([], b"short", 1, 1)
 
 
 @pytest.mark.parametrize(

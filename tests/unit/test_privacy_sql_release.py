@@ -193,6 +193,20 @@ def test_a_mean_is_centre_plus_sum_by_count_and_is_rounded_only_once():
     assert row["b"]["value"] == float(round(2 + Fraction(-1, 3), 6))
 
 
+def test_a_noisy_count_of_none_or_less_counts_as_one():
+    plan = plan_of("SELECT AVG(score) AS a FROM visits")
+
+    class Given(ExactGate):
+        def __init__(self, *noisy: int) -> None:
+            self.noisy = list(noisy)
+
+        def draw(self, noise, values):
+            return [self.noisy.pop(0)]
+
+    for total, count, mean in ((3, -4, 5), (3, 0, 5), (3, 1, 5), (4, 2, 4), (-90, -9, -7), (90, -9, 12)):
+        assert release(EMPTY, plan, Given(total, count)).rows[0]["a"]["value"] == mean
+
+
 def test_intervals_hold_the_value_and_are_those_of_the_plans_own_noise():
     plan = plan_of("SELECT COUNT(*) AS n, SUM(cost) AS s, COUNT(DISTINCT person) AS u FROM visits")
     row = release(totals_of(plan, {(): (10**5, 10**6, 10**4)}), plan, ExactGate()).rows[0]

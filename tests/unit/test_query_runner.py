@@ -49,7 +49,9 @@ def instruction_for(blocks, **changes) -> dict:
 
 
 def test_each_block_gives_one_frame_in_order_and_the_bytes_of_the_pass(blocks):
-    code, frames, err = run_runner(PLAN.instruction([(7 + i, str(p)) for i, p in enumerate(blocks)], b"s" * 32, 10))
+    code, frames, err = run_runner(
+        PLAN.instruction([(7 + i, str(p)) for i, p in enumerate(blocks)], b"s" * 32, 10, 120)
+    )
     assert code == 0
     assert [(index, status) for index, status, _ in frames] == [(7, 0), (8, 0), (9, 0)]
     assert [data for _, _, data in frames] == [partial_of(PLAN, path, b"s" * 32) for path in blocks]
@@ -220,3 +222,27 @@ def test_the_runner_imports_nothing_of_the_server():
     text = RUNNER.read_text()
     imported = {line.split()[1].split(".")[0] for line in text.splitlines() if line.startswith(("import ", "from "))}
     assert imported - sys.stdlib_module_names - {"__future__"} == {"duckdb", "pyarrow"}
+
+
+def test_a_container_whose_owner_never_comes_back_ends_itself(blocks):
+    """Its stdin stays open, as it does when the engine is killed and the shim lives on."""
+    endless = message(instruction_for(blocks, sql=SLOW, cpu_seconds_per_block=60, wall_seconds=2))
+    process = subprocess.Popen(
+        [sys.executable, str(RUNNER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    children = []
+    try:
+        process.stdin.write(endless)
+        process.stdin.flush()
+        deadline = time.monotonic() + 20
+        while not (children := children_of(process.pid) or children) and process.poll() is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert process.wait(30) == 4
+    finally:
+        for child in children:  # in a container they end with its pid namespace
+            if not gone(child):
+                os.kill(child, signal.SIGKILL)
+        process.kill()
+        for stream in (process.stdin, process.stdout):
+            stream.close()
