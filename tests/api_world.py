@@ -291,8 +291,8 @@ class ApiWorld:
         assert approved.status == 200, approved
         return name
 
-    def furnish(self, data: bytes | None = None) -> Self:
-        self.register()
+    def furnish(self, data: bytes | None = None, declaration: str = VISITS) -> Self:
+        self.register(declaration)
         self.ingest(visits() if data is None else data)
         self.allow()
         return self

@@ -8,9 +8,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.api_world import ApiWorld, job, visits
+from tests.api_world import VISITS, ApiWorld, job, visits
 from tests.policies_world import quick_folder
 
+MANY = VISITS.replace("rows: 300, units: 100", "rows: 2400, units: 1200").replace("1e-6", "1e-7")
 QUERY = "SELECT clinic, COUNT(*) AS n, AVG(cost) AS mean, SUM(cost) AS total FROM visits GROUP BY clinic"
 CLINICS = ("=1+1", "+cmd", "-x", "@sum", "plain")
 
@@ -22,7 +23,7 @@ def world():
     for number, clinic in enumerate(("=1+1", "+cmd", "-x", "@sum")):
         data = data.replace(f"clinic-{number},".encode(), f"{clinic},".encode())
     with quick_folder() as folder, ApiWorld(folder) as made:
-        made.furnish(data)
+        made.furnish(data, MANY)
         made.job = made.run(job(query=QUERY, epsilon="4", bounds={"max_groups_per_unit": 1, "max_rows_per_group": 2}))
         yield made
 

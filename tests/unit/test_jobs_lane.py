@@ -43,7 +43,7 @@ def work(folder):
     return LaneWork(
         job="j-1", attempt=1, lane=0, owner="test", image="sha256:" + "a" * 64, engine="none", staging=str(folder / "staging"),
         plan=PLAN, seed=b"\x05" * 32, store=str(folder / "store"), version="v-1", block_count=COUNT, blocks=tuple(blocks), key=key,
-        plain={}, seconds=5.0, memory_bytes=64 << 20,
+        plain={}, seconds=5.0, block_seconds=2.0, memory_bytes=64 << 20,
     )  # fmt: skip
 
 
