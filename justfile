@@ -79,3 +79,7 @@ bench-latency *args: demo-data
 # write the lock files again, keeping their versions; `just lock --upgrade` takes the newest
 lock *args: setup
     {{ python }} scripts/lock.py {{ args }}
+
+# what the pass and the gate cost, beside what is planned for them
+bench-costs: setup
+    {{ python }} -m benchmarks.costs

@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO
 
@@ -24,6 +25,7 @@ from jobs.scheduler import Scheduler
 from sandbox.docker_runtime import DockerRuntime
 
 STEP_SECONDS = 0.05
+GATES = 4  # more than one: a gate whose job was cancelled goes on for a while
 
 _log = logging.getLogger("banyan.reconciler")
 
@@ -47,6 +49,7 @@ def main() -> int:
             DockerRuntime(server.settings.engine),
             server.staging,
             Releasing(server.journal, server.keys),
+            ThreadPoolExecutor(GATES),
         )
         try:
             return _work(reconciler, scheduler, stop)

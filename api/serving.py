@@ -6,6 +6,7 @@ import logging
 import shutil
 import signal
 import threading
+from pathlib import Path
 
 import uvicorn
 
@@ -19,7 +20,7 @@ _log = logging.getLogger("banyan.server")
 
 def serve(server: Server) -> int:
     """Serve until SIGTERM or SIGINT; returns the exit code."""
-    shutil.rmtree(server.uploads, ignore_errors=True)
+    _clear_uploads_of_the_dead(server.uploads)
     server.ingest.remove_orphans()
     reconciler = ReconcilerProcess()
     config = uvicorn.Config(
@@ -43,6 +44,15 @@ def serve(server: Server) -> int:
         reconciler.stop()
         shutil.rmtree(server.uploads, ignore_errors=True)
     return 0
+
+
+def _clear_uploads_of_the_dead(uploads: Path) -> None:
+    """What a killed server left in the clear; a server beside this one on the same state folder keeps its own."""
+    stem, _, _ = uploads.name.rpartition("-")
+    for folder in uploads.parent.glob(f"{stem}-*"):
+        process = folder.name.rpartition("-")[2]
+        if folder == uploads or not Path(f"/proc/{process}").exists():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _announce(server: Server, reconciler: ReconcilerProcess) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,14 +39,15 @@ class Server:
 
     @property
     def uploads(self) -> Path:
-        """Where an upload lies while it is read: tmpfs."""
-        return self.settings.staging_folder / f"banyan-{self.instance}-uploads"
+        """Where an upload lies while it is read: tmpfs, a folder for each process."""
+        return self.settings.staging_folder / f"banyan-{self.instance}-uploads-{os.getpid()}"
 
 
 def initialise() -> Settings:
     """Make the state folder, keys, database and log, each unless it is there; returns the settings."""
     settings = read_settings()
     settings.state_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    settings.state_folder.chmod(0o700)
     KeyRing.create(settings.master_key)
     FileSigner.create(settings.signer)
     instance = settings.state_folder / "instance"
@@ -89,11 +91,12 @@ def assemble(settings: Settings | None = None) -> Server:
     settings, clock = settings or read_settings(), SystemClock()
     journal, keys = journal_of(settings, clock), KeyRing.open(settings.master_key)
     instance, blocks = (settings.state_folder / "instance").read_text(), settings.state_folder / "blocks"
+    _check_lanes(settings.lanes)
     node = Node(
         lanes=settings.lanes,
         lane_memory_bytes=settings.lane_memory_bytes,
         start_seconds=settings.start_seconds,
-        rows_per_second=settings.rows_per_second,
+        slowness=settings.slowness,
         cancel_seconds=settings.cancel_seconds,
     )
     return Server(
@@ -114,6 +117,18 @@ def assemble(settings: Settings | None = None) -> Server:
             owner=instance,
         ),
     )
+
+
+def _check_lanes(lanes: int) -> None:
+    """Each lane has a core of its own; the engine would refuse a container for a core that is not there."""
+    cores = os.sched_getaffinity(0)
+    if not set(range(lanes)) <= cores:
+        raise Conflict(
+            "settings.lanes",
+            f"{lanes} lanes need the cores 0 to {lanes - 1}; this server may use {len(cores)}",
+            where={"field": "lanes"},
+            way_out=f"lanes: {len(cores)}",
+        )
 
 
 def image_id(images: Path, name: str) -> str:

@@ -39,6 +39,7 @@ class EventType(StrEnum):
     JOB_REFUSED = "job:refused"
     JOB_STARTED = "job:started"
     JOB_RESTARTED = "job:restarted"
+    JOB_DELAYED = "job:delayed"
     JOB_CANCEL_ASKED = "job:cancel-asked"
     JOB_CANCELLED = "job:cancelled"
     JOB_FAILED = "job:failed"
@@ -72,6 +73,7 @@ FACTS: Mapping[EventType, frozenset[str]] = {
     EventType.JOB_REFUSED: frozenset({"asset", "code"}),
     EventType.JOB_STARTED: frozenset({"release_at", "attempt"}),
     EventType.JOB_RESTARTED: frozenset({"release_at", "attempt"}),
+    EventType.JOB_DELAYED: frozenset({"release_at"}),
     EventType.JOB_CANCEL_ASKED: frozenset({"shown_at"}),
     EventType.JOB_CANCELLED: frozenset({"touched"}),
     EventType.JOB_FAILED: frozenset({"code"}),

@@ -42,6 +42,7 @@ class Transaction:
     def __init__(self, connection: Connection, now: datetime) -> None:
         self.connection, self.now = connection, now
         self.recorded = 0
+        self.last_index: int | None = None
 
     def execute(self, statement: Insert | Update | Delete) -> CursorResult[Any]:
         """Change rows. The transaction commits only if an event is recorded as well."""
@@ -69,6 +70,7 @@ class Transaction:
             insert(nodes), [{"level": level, "index": at, "hash": found} for level, at, found in made]
         )
         self.recorded += 1
+        self.last_index = index
         return index
 
 
@@ -113,9 +115,12 @@ class Journal:
     def check_extends(self) -> None:
         """Raise Conflict (`log.rolled_back`) unless the log extends the newest checkpoint outside the database (design R17)."""
         newest = self.signer.newest()
-        if newest is None:
-            return
         with self.reading() as connection:
+            if newest is None:
+                # A log that was signed before has a signer that remembers it, or it is not to be trusted.
+                if newest_note(connection) is not None:
+                    raise rolled_back()
+                return
             if size_of(connection) < newest.size or root_of(connection, newest.size) != newest.root:
                 raise rolled_back()
 
@@ -123,6 +128,8 @@ class Journal:
         with self.reading() as connection:
             size = size_of(connection)
             head = TreeHead(size, root_of(connection, size))
+            if newest is None and newest_note(connection) is not None:
+                raise rolled_back()
             if newest is None or newest.size >= size:
                 return head, []
             return head, merkle.consistency_proof(newest.size, size, _reader(connection)) if newest.size else []

@@ -114,11 +114,14 @@ class FileSigner:
 
     def _persist(self, note: str) -> None:
         temporary = self._folder / "checkpoint.new"
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(note)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self._folder / "checkpoint")
+        try:
+            with temporary.open("w", encoding="utf-8") as file:
+                file.write(note)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(self._folder / "checkpoint")
+        except OSError:
+            raise Unavailable("signer.unwritable", "the signer's newest checkpoint cannot be stored") from None
         folder = os.open(self._folder, os.O_RDONLY)
         try:
             os.fsync(folder)
@@ -127,7 +130,11 @@ class FileSigner:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        with (self._folder / "lock").open("w") as lock:
+        try:
+            lock = (self._folder / "lock").open("w")
+        except OSError:
+            raise Unavailable("signer.unreadable", "the signer's folder cannot be used") from None
+        with lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 

@@ -32,7 +32,9 @@ def engine_for(url: str) -> Engine:
         raise Invalid(
             "settings.database", "database_url must be of the form sqlite:///path", where={"field": "database_url"}
         )
-    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False})
+    engine = create_engine(
+        url, hide_parameters=True, connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False}
+    )
 
     @event.listens_for(engine, "connect")
     def _prepare(dbapi_connection: Any, _record: object) -> None:

@@ -52,8 +52,11 @@ class Settings(BaseSettings):
         gt=0,
         description="Planned worst case from start to first row, in seconds: container, imports, scheduling. Measure with `doctor`.",
     )
-    rows_per_second: int = Field(
-        500_000, ge=1, description="Planned worst case of one lane's row stage, in rows a second."
+    slowness: float = Field(
+        1.0,
+        gt=0,
+        le=100,
+        description="How many times slower this node is than the machine on which the planned costs were measured.",
     )
     cancel_seconds: float = Field(
         3.0, gt=0, description="CANCELLED is shown this many seconds after the request, whatever runs."

@@ -14,6 +14,7 @@ from pathlib import Path
 from assets.blocks import Block, Place, check_digest, open_block
 from assets.object_store import LocalObjectStore
 from core.errors import BanyanError
+from core.private_folder import private_folder
 from privacy.sql import partials
 from privacy.sql.partials import FRAME_BYTES
 from privacy.sql.plan_model import QueryPlan
@@ -104,7 +105,9 @@ def _partials(plan: QueryPlan, output: bytes, indexes: list[int]) -> dict[int, b
 
 
 def _stage(work: LaneWork) -> list[int]:
-    work.folder.mkdir(mode=0o755, parents=True)
+    private_folder(work.folder.parent)
+    shutil.rmtree(work.folder, ignore_errors=True)  # what a killed task of this lane may have left
+    work.folder.mkdir(mode=0o755)
     store = LocalObjectStore(Path(work.store))
     for block in work.blocks:
         try:

@@ -6,14 +6,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from core.canonical import digest
+from core.errors import Invalid
 from core.units import text_of
 from jobs.request import KIND, JobRequest
-from jobs.schedule import Node, gate_seconds_for, lanes_for, seconds_for
+from jobs.schedule import Node, Schedule, lanes_for, schedule_for
 from privacy.accountant import Accountant
 from privacy.schema import TableSchema
 from privacy.sql.clipping import Clip
 from privacy.sql.plan import plan_query
 from privacy.sql.plan_model import QueryPlan, QueryRequest
+
+VALUE_PARTS = ("", "_standard_error", "_low", "_high")
+MAX_OUTPUT_BYTES = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -31,14 +35,13 @@ class PublicFacts:
 
 @dataclass(frozen=True)
 class JobPlan:
-    """A planned job. `seconds` is from start to release, whatever the data (design R9); the gate begins `gate_seconds` before."""
+    """A planned job; its schedule holds whatever the data (design R9)."""
 
     facts: PublicFacts
     query: QueryPlan
     image: str
     lanes: int
-    seconds: float
-    gate_seconds: float
+    schedule: Schedule
     memory_bytes: int
     clip: Clip
 
@@ -71,8 +74,9 @@ class JobPlan:
             "blocks": facts.block_count,
             "lanes": self.lanes,
             "tasks": self.lanes,
-            "seconds": self.seconds,
-            "gate_seconds": self.gate_seconds,
+            "seconds": self.schedule.seconds,
+            "gate_seconds": self.schedule.gate_seconds,
+            "block_seconds": self.schedule.block_seconds,
             "memory_bytes": self.memory_bytes,
             "query": query.to_json(),
         }
@@ -92,18 +96,41 @@ def plan_job(request: JobRequest, facts: PublicFacts, image: str, node: Node) ->
         ),
         facts.schema,
     )
+    _check_names(query)
+    _check_output(query, facts.block_count)
     lanes = lanes_for(facts.block_count, node)
-    cells = query.cells if query.cells is not None else query.max_groups_in_partial
     return JobPlan(
         facts=facts,
         query=query,
         image=image,
         lanes=lanes,
-        seconds=seconds_for(facts.schema.rows, facts.block_count, cells, node),
-        gate_seconds=gate_seconds_for(cells),
+        schedule=schedule_for(query, facts.schema, facts.block_count, node),
         memory_bytes=lanes * node.lane_memory_bytes,
         clip=request.clip,
     )
+
+
+def _check_names(query: QueryPlan) -> None:
+    """In a file each value has its error and interval beside it; no other column may take their names."""
+    names = [output.name + part for output in query.outputs for part in (VALUE_PARTS if output.key is None else ("",))]
+    for name in names:
+        if names.count(name) > 1:
+            raise Invalid(
+                "sql.name_taken",
+                f"two columns of a saved result would be called {name[:60]}",
+                where={"field": "query"},
+                way_out="another alias for one of them",
+            )
+
+
+def _check_output(query: QueryPlan, block_count: int) -> None:
+    if block_count * query.max_partial_bytes > MAX_OUTPUT_BYTES:
+        raise Invalid(
+            "plan.too_large",
+            "the groups of this query could be more than the gate can take in",
+            where={"field": "query"},
+            way_out="group by fewer or coarser columns, or lower max_groups_per_unit",
+        )
 
 
 def identity_of(plan: JobPlan) -> str:

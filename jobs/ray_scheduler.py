@@ -29,6 +29,9 @@ import ray
 from jobs.lane import LaneResult, LaneWork, run_lane
 from sandbox.docker_runtime import DockerRuntime
 
+# Short, since sockets lie below; on a tmpfs, since Ray falls back to files there when its store is full.
+TEMPORARY = Path("/dev/shm")  # noqa: S108 - see above
+STORE_BYTES = 256 << 20
 LOST = LaneResult({}, "lost", b"")
 _runtimes: dict[str, DockerRuntime] = {}
 
@@ -50,9 +53,10 @@ class RayScheduler:
 
     def __init__(self, lanes: int, owner: str) -> None:
         # AF_UNIX paths are at most 107 bytes and Ray's session name takes most of them.
-        for left in Path("/tmp").glob(f"bny-{owner}-*"):  # noqa: S108 - a short path that sockets can have
+        for left in TEMPORARY.glob(f"bny-{owner}-*"):
             shutil.rmtree(left, ignore_errors=True)
-        self._folder = Path(tempfile.mkdtemp(prefix=f"bny-{owner}-", dir="/tmp"))
+        # Ray opens its own folders to everybody; the one around them stays ours (0700, as mkdtemp makes it).
+        self._folder = Path(tempfile.mkdtemp(prefix=f"bny-{owner}-", dir=TEMPORARY))
         token = self._folder / "token"
         token.write_text(secrets.token_hex(32))
         token.chmod(0o600)
@@ -64,8 +68,8 @@ class RayScheduler:
             configure_logging=True,
             logging_level=logging.ERROR,
             log_to_driver=False,
-            object_store_memory=256 << 20,
-            _temp_dir=str(self._folder),
+            object_store_memory=STORE_BYTES,
+            _temp_dir=str(self._folder / "r"),
             _system_config={"automatic_object_spilling_enabled": False},
         )
         self._task = ray.remote(num_cpus=1, max_retries=0)(_lane_task)

@@ -9,36 +9,38 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Mapping
+from concurrent.futures import Executor, Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-
-from sqlalchemy import update
 
 from audit.events import SYSTEM, Event, EventType
 from audit.log import Journal, Transaction
 from audit.signer import ROLLED_BACK
 from core import clock
-from core.canonical import canonical
 from core.errors import BanyanError, Unavailable
 from jobs.lane import LaneResult, LaneWork
-from jobs.model import MOCK, Job, job_with, jobs_in
-from jobs.records import jobs
-from jobs.releasing import Releasing
+from jobs.model import MOCK, Job, jobs_in
+from jobs.moves import move
+from jobs.releasing import Noised, Releasing, refuse
+from jobs.schedule import SEAL_SECONDS
 from jobs.scheduler import Scheduler
 from jobs.staging import Staging
-from jobs.transitions import JobEvent, JobState, after
+from jobs.transitions import JobEvent, JobState
 from policies import budget, permits
+from sandbox.failure import image_missing
 from sandbox.runtime import Runtime
 
 MAX_ATTEMPTS = 3
 LANE_ATTEMPTS = 2
+SEAL_BEFORE = timedelta(seconds=SEAL_SECONDS)
 SWEEP_EVERY = timedelta(seconds=10)
 _log = logging.getLogger("banyan.reconciler")
 
 
 @dataclass
 class _Active:
-    """The job whose lanes this process has started; lost when the process is, and then started again.
+    """The job that this process works on; lost when the process is, and then started again.
 
     `gate_at` is when the gate begins, whether or not the lanes are done: those that are not count as defaults.
     """
@@ -48,16 +50,26 @@ class _Active:
     gate_at: datetime
     results: dict[int, LaneResult] = field(default_factory=dict)
     lane_attempts: int = 1
+    noised: Future[Noised] | None = None
 
 
 class Reconciler:
-    """`step` does what can be done now and returns; it never waits for a container."""
+    """`step` does what can be done now and returns; it waits for no container and no gate.
+
+    `gating` is where gates compute: beside the steps, so that no state, event or checkpoint tells how long one takes.
+    """
 
     def __init__(
-        self, journal: Journal, scheduler: Scheduler, runtime: Runtime, staging: Staging, releasing: Releasing
+        self,
+        journal: Journal,
+        scheduler: Scheduler,
+        runtime: Runtime,
+        staging: Staging,
+        releasing: Releasing,
+        gating: Executor,
     ) -> None:
         self._journal, self._scheduler, self._runtime = journal, scheduler, runtime
-        self._staging, self._releasing = staging, releasing
+        self._staging, self._releasing, self._gating = staging, releasing, gating
         self._active: _Active | None = None
         self._swept_at: datetime | None = None
         self.halted: str | None = None
@@ -68,7 +80,7 @@ class Reconciler:
         False, with nothing done, while the engine does not answer.
         """
         try:
-            self._runtime.remove({"banyan.owner": self._staging.owner})
+            self._sweep()
         except Unavailable as problem:
             self._halt(problem)
             return False
@@ -76,10 +88,7 @@ class Reconciler:
         return True
 
     def step(self) -> None:
-        """One round over all unfinished jobs; then a checkpoint over what is new.
-
-        Between the beginning of a job's gate and its release no checkpoint is published: its size would tell when the gate was done.
-        """
+        """One round over all unfinished jobs, and a checkpoint over what is new."""
         try:
             self._journal.check_extends()
             with self._journal.reading() as connection:
@@ -90,12 +99,11 @@ class Reconciler:
                 self._cancel(job)
             for job in running:
                 self._advance(job)
+            self._journal.publish_checkpoint()
             if not running and not cancelling:
                 self._sweep_sometimes()
                 if queued:
                     self._start(queued[0])
-            if not self._gating(running):
-                self._journal.publish_checkpoint()
             self.halted = None
         except BanyanError as problem:
             self._halt(problem)
@@ -106,14 +114,12 @@ class Reconciler:
         """A task killed between making and starting a container leaves one that ends by nothing but removal."""
         now = self._journal.clock.now()
         if self._swept_at is None or now - self._swept_at > SWEEP_EVERY:
-            self._runtime.remove({"banyan.owner": self._staging.owner})
-            self._swept_at = now
+            self._sweep()
 
-    def _gating(self, running: list[Job]) -> bool:
-        """Whether a gate has begun whose release is still to come. The process that began it may be gone: then the seal tells."""
-        if self._active is not None:
-            return self._journal.clock.now() >= self._active.gate_at
-        return any(self._releasing.is_held(job) for job in running)
+    def _sweep(self) -> None:
+        """Remove every container of ours; for moments at which there should be none."""
+        self._runtime.remove({"banyan.owner": self._staging.owner})
+        self._swept_at = self._journal.clock.now()
 
     def _halt(self, problem: BanyanError) -> None:
         if self.halted != problem.code:
@@ -122,47 +128,35 @@ class Reconciler:
 
     def _start(self, job: Job) -> None:
         """Check again, commit the budget, fix seed and release time; only then touch."""
-        # An engine that does not answer keeps the job queued.
-        self._runtime.listing({"banyan.owner": self._staging.owner})
+        # An engine that does not answer, or a key that does not fit, keeps the job queued.
+        self._sweep()
+        image_is_there = self._runtime.image_id(job.plan["image"]) is not None
         with self._journal.writing() as tx:
-            if _moved(tx, job):
-                return
+            self._staging.check_key(tx.connection, job)
             try:
+                if not image_is_there:
+                    raise image_missing(job.plan["image"])
                 if job.policy is not None:
                     permits.still_permits(tx.connection, job.policy["name"], job.policy["version"], tx.now)
             except BanyanError as refusal:
-                self._refuse(tx, job, refusal)
+                # Its policy ended or its image went while the job waited: nothing was touched, so nothing is charged.
+                if refuse(tx, job, refusal) and job.mode != MOCK:
+                    budget.release_reservation(tx, job.id)
                 return
-            release_at = tx.now + timedelta(seconds=job.plan["seconds"])
+            values = {"seed": secrets.token_bytes(32), "touched": 1}
+            if not self._schedule(tx, job, JobEvent.START, EventType.JOB_STARTED, **values):
+                return
             if job.mode != MOCK:
                 budget.commit(tx, job.id)
-            self._write(
-                tx, job, JobEvent.START, release_at, EventType.JOB_STARTED, seed=secrets.token_bytes(32), touched=1
-            )
         # The spend is durable; now it is made unforgettable outside the database (design R17). If that fails, nothing is touched.
         self._journal.publish_checkpoint()
         self._run(job.id)
 
-    def _write(
-        self, tx: Transaction, job: Job, event: JobEvent, release_at: datetime, logged: EventType, **values: object
-    ) -> None:
-        state, shown = after(job.state, event), clock.text_of(release_at)
-        if state is None:
-            raise RuntimeError(f"{event} cannot happen to a job that is {job.state}")
-        attempt = job.attempt + 1
-        tx.execute(
-            update(jobs)
-            .where(jobs.c.id == job.id)
-            .values(state=state.value, release_at=shown, attempt=attempt, **values)
-        )
-        tx.record(Event(logged, job.id, SYSTEM, {"release_at": shown, "attempt": attempt}))
-
-    def _refuse(self, tx: Transaction, job: Job, refusal: BanyanError) -> None:
-        """A policy that ended while the job waited: nothing was touched, so nothing is charged."""
-        budget.release_reservation(tx, job.id)
-        told = canonical(refusal.public()).decode()
-        tx.execute(update(jobs).where(jobs.c.id == job.id).values(state=JobState.REFUSED.value, refusal=told))
-        tx.record(Event(EventType.JOB_REFUSED, job.id, SYSTEM, {"asset": job.asset, "code": refusal.code}))
+    def _schedule(self, tx: Transaction, job: Job, happened: JobEvent, logged: EventType, **values: object) -> bool:
+        """Set the release time of one more attempt."""
+        shown, attempt = clock.text_of(tx.now + timedelta(seconds=job.plan["seconds"])), job.attempt + 1
+        event = Event(logged, job.id, SYSTEM, {"release_at": shown, "attempt": attempt})
+        return move(tx, job, happened, event, release_at=shown, attempt=attempt, **values)
 
     def _run(self, job: str) -> None:
         with self._journal.reading() as connection:
@@ -177,16 +171,21 @@ class Reconciler:
 
     def _advance(self, job: Job) -> None:
         now, active = self._journal.clock.now(), self._active
-        if self._releasing.is_sealed(job):
-            if job.release_at is not None and now >= job.release_at:
-                self._releasing.issue(job)
-                self._active = None
-        elif active is not None and active.job.id == job.id:
-            self._gather(active)
-            if now >= active.gate_at:
-                self._gate(active)
-        else:
-            self._restart(job, now)
+        if job.release_at is None:
+            raise RuntimeError("a running job has a release time")
+        if not self._releasing.is_sealed(job):
+            if active is None or active.job.id != job.id:
+                self._restart(job)
+                return
+            if active.noised is None:
+                self._gather(active)
+            if active.noised is None and now >= active.gate_at:
+                self._begin_gate(active)
+            if active.noised is not None and now >= job.release_at - SEAL_BEFORE:
+                self._end_gate(job, job.release_at, active.noised)
+        if now >= job.release_at and self._releasing.is_sealed(job):
+            self._releasing.issue(job)
+            self._active = None
 
     def _gather(self, active: _Active) -> None:
         """Collect what the lanes gave; start a lost one again while there is time.
@@ -202,26 +201,28 @@ class Reconciler:
                 active.results.pop(work.lane)
             self._scheduler.start(lost)
 
-    def _gate(self, active: _Active) -> None:
-        """At the planned time, with what is there. `_active` stays until the release, and keeps checkpoints back."""
+    def _begin_gate(self, active: _Active) -> None:
+        """At the planned time, with what is there."""
         if active.job.reuse_of:
-            self._releasing.copy(active.job)
+            active.noised = self._gating.submit(self._releasing.earlier, active.job)
             return
         self._end_lanes(active.job)
         self._keep_sealed(active)
         partials = {index: data for result in active.results.values() for index, data in result.partials.items()}
-        if self._sealed_from(active.job, partials):
-            _log.critical("alarm: blocks of job %s counted as defaults; see its sealed log", active.job.id)
+        active.noised = self._gating.submit(self._releasing.noised, active.job, partials)
 
-    def _sealed_from(self, job: Job, partials: Mapping[int, bytes]) -> tuple[int, ...]:
-        """Gate what came; should a defect of ours trip over it, gate nothing instead: that it did must not show (design R9)."""
-        try:
-            return self._releasing.seal(job, partials)
-        except Exception as defect:  # noqa: BLE001 - whatever it is, its cause may lie in the data
-            _log.critical(
-                "alarm: the gate of job %s met %s; all its blocks count as defaults", job.id, type(defect).__name__
-            )
-            return self._releasing.seal(job, {})
+    def _end_gate(self, job: Job, release_at: datetime, noised: Future[Noised]) -> None:
+        """Seal at the planned time, whenever the gate was done; if it is not done by the release, release a whole plan later."""
+        if noised.done():
+            if noised.result().defaulted:
+                _log.critical("alarm: blocks of job %s counted as defaults; see its sealed log", job.id)
+            self._releasing.seal(job, noised.result())
+        elif self._journal.clock.now() >= release_at:
+            shown = clock.text_of(release_at + timedelta(seconds=job.plan["seconds"]))
+            delayed = Event(EventType.JOB_DELAYED, job.id, SYSTEM, {"release_at": shown})
+            with self._journal.writing() as tx:
+                move(tx, job, JobEvent.DELAY, delayed, release_at=shown)
+            _log.critical("alarm: the gate of job %s took longer than planned", job.id)
 
     def _keep_sealed(self, active: _Active) -> None:
         try:
@@ -229,19 +230,18 @@ class Reconciler:
         except OSError:
             _log.critical("alarm: the sealed log of job %s could not be kept", active.job.id)
 
-    def _restart(self, job: Job, now: datetime) -> None:
-        """A running job that no process works on: the one before was killed. Same spend, same seed, no second noise."""
+    def _restart(self, job: Job) -> None:
+        """A running job that no process works on: the one before was killed. Same spend, same seed, no noise that anybody saw."""
+        self._journal.publish_checkpoint()  # a signer that is away must not use up attempts
         self._remove_containers(job)
         with self._journal.writing() as tx:
-            if _moved(tx, job):
-                return
             if job.attempt >= MAX_ATTEMPTS:
-                tx.execute(update(jobs).where(jobs.c.id == job.id).values(state=JobState.FAILED.value))
-                tx.record(Event(EventType.JOB_FAILED, job.id, SYSTEM, {"code": "job.infrastructure"}))
-                _log.critical("alarm: job %s failed after %d attempts", job.id, job.attempt)
+                failed = Event(EventType.JOB_FAILED, job.id, SYSTEM, {"code": "job.infrastructure"})
+                if move(tx, job, JobEvent.FAIL, failed):
+                    _log.critical("alarm: job %s failed after %d attempts", job.id, job.attempt)
                 return
-            release_at = now + timedelta(seconds=job.plan["seconds"])
-            self._write(tx, job, JobEvent.RESTART, release_at, EventType.JOB_RESTARTED)
+            if not self._schedule(tx, job, JobEvent.RESTART, EventType.JOB_RESTARTED):
+                return
         self._journal.publish_checkpoint()
         self._run(job.id)
 
@@ -259,13 +259,12 @@ class Reconciler:
             return
         self._staging.clear_job(job)
         with self._journal.writing() as tx:
-            if not job.touched and job.mode != MOCK:
+            cancelled = Event(EventType.JOB_CANCELLED, job.id, SYSTEM, {"touched": job.touched})
+            if move(tx, job, JobEvent.CANCEL, cancelled) and not job.touched and job.mode != MOCK:
                 budget.release_reservation(tx, job.id)
-            tx.execute(update(jobs).where(jobs.c.id == job.id).values(state=JobState.CANCELLED.value))
-            tx.record(Event(EventType.JOB_CANCELLED, job.id, SYSTEM, {"touched": job.touched}))
 
     def _end_lanes(self, job: Job) -> None:
-        """Nothing of the job may run on; an engine that does not answer now is swept at the next start, and delays no release."""
+        """Nothing of the job may run on; an engine that does not answer now is swept when it does, and delays no release."""
         self._scheduler.stop(job.id)
         try:
             self._remove_containers(job)
@@ -279,14 +278,12 @@ class Reconciler:
     def close(self) -> None:
         """End what runs; the next process takes it up again."""
         if self._active is not None:
-            self._end_lanes(self._active.job)
+            self._scheduler.stop(self._active.job.id)
+        self._gating.shutdown(wait=False, cancel_futures=True)
         self._scheduler.close()
+        with suppress(Unavailable):
+            self._sweep()
         self._staging.clear()
-
-
-def _moved(tx: Transaction, job: Job) -> bool:
-    """Whether somebody, who can only have cancelled it, changed the job since it was read; the next step sees what became of it."""
-    return job_with(tx.connection, job.id).state is not job.state
 
 
 INFRASTRUCTURE: Mapping[str, str] = {

@@ -1,6 +1,7 @@
-"""From partials to a release: noise is drawn once, the result is persisted sealed before anybody can see it, and issued at its time.
+"""From partials to a release: gated once, stored sealed at a planned time before anybody can see it, and issued at its time.
 
-A retry before the seal draws for the first time; a retry after it reads what is there (design G3, proof_obligations B19).
+A process that is killed before the seal leaves nothing of its noise; one that takes over after it reads what is there (design G3,
+proof_obligations B19).
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ from core.canonical import canonical, digest
 from core.errors import BanyanError
 from jobs.gate import gate
 from jobs.model import MOCK, Job, job_with
+from jobs.moves import move
 from jobs.receipt import new_salt, output_digest, statement_of
-from jobs.records import jobs, releases
-from jobs.transitions import JobEvent, JobState, after
+from jobs.records import releases
+from jobs.transitions import JobEvent, JobState
 from policies import budget, permits
 from privacy.guarantee import Guarantee
 from privacy.sql.plan_model import QueryPlan
@@ -34,48 +36,56 @@ _log = logging.getLogger("banyan.reconciler")
 
 
 @dataclass(frozen=True)
+class Noised:
+    """A noised table with its guarantee, not seen by anybody yet; `defaulted` blocks are for the operator's alarm only."""
+
+    table: dict[str, Any]
+    guarantee: dict[str, Any]
+    defaulted: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
 class Releasing:
     """The last steps of every job."""
 
     journal: Journal
     keys: KeyRing
 
+    def noised(self, job: Job, partials: Mapping[int, bytes]) -> Noised:
+        """Gate what came. Should a defect of ours trip over it, gate nothing instead: that it did must not show (design R9)."""
+        plan, blocks = QueryPlan.from_json(job.plan["query"]), job.plan["blocks"]
+        try:
+            gated = gate(plan, blocks, partials)
+        except Exception as defect:  # noqa: BLE001 - whatever it is, its cause may lie in the data
+            _log.critical("alarm: the gate of job %s met %s", job.id, type(defect).__name__)
+            gated = gate(plan, blocks, {})
+        return Noised(gated.table.to_json(), _guarantee(job, plan), gated.defaulted)
+
+    def earlier(self, job: Job) -> Noised:
+        """The release of the identical job before: no data, no noise, no charge to the population (design R16)."""
+        with self.journal.reading() as connection:
+            row = _release_row(connection, str(job.reuse_of))
+        if row is None:
+            raise RuntimeError("a reused job was released")
+        content = json.loads(self.keys.unseal(RELEASE_SEAL, row.id, row.sealed))
+        return Noised(content["table"], content["guarantee"])
+
     def is_sealed(self, job: Job) -> bool:
-        """Whether the noised result is persisted."""
+        """Whether the noised result is stored."""
         with self.journal.reading() as connection:
             return _release_row(connection, job.id) is not None
 
-    def is_held(self, job: Job) -> bool:
-        """Whether the noised result is persisted and waits for its time."""
-        with self.journal.reading() as connection:
-            running = job_with(connection, job.id).state is JobState.RUNNING
-            return running and _release_row(connection, job.id) is not None
-
-    def seal(self, job: Job, partials: Mapping[int, bytes]) -> tuple[int, ...]:
-        """Gate, noise, persist. Returns the blocks that counted as defaults: for the operator's alarm only."""
-        plan = QueryPlan.from_json(job.plan["query"])
-        gated = gate(plan, job.plan["blocks"], partials)
-        self._persist(job, gated.table.to_json(), _guarantee(job, plan))
-        return gated.defaulted
-
-    def copy(self, job: Job) -> None:
-        """Seal the earlier release of an identical job as this job's result: no data, no noise, no charge to the population."""
-        with self.journal.reading() as connection:
-            row = _release_row(connection, str(job.reuse_of))
-            if row is None:
-                raise RuntimeError("a reused job was released")
-        content = json.loads(self.keys.unseal(RELEASE_SEAL, row.id, row.sealed))
-        self._persist(job, content["table"], content["guarantee"])
-
-    def _persist(self, job: Job, table: dict[str, Any], guarantee: dict[str, Any]) -> None:
+    def seal(self, job: Job, noised: Noised) -> None:
+        """Store the noised result, encrypted; nothing if there is one, or if the job does not run any more."""
         release, salt = ids.new_id("release"), new_salt()
-        content = canonical({"table": table, "guarantee": guarantee})
-        output = output_digest(salt, table)
+        content = canonical({"table": noised.table, "guarantee": noised.guarantee})
+        output = output_digest(salt, noised.table)
         sealed = self.keys.seal(RELEASE_SEAL, release, content, _padded(len(content)))
         with self.journal.writing() as tx:
-            if _release_row(tx.connection, job.id) is not None:
+            running = job_with(tx.connection, job.id).state is JobState.RUNNING
+            if not running or _release_row(tx.connection, job.id) is not None:
                 return
-            statement = self._statement(tx.connection, job, release, guarantee)
+            statement = self._statement(tx.connection, job, release, noised.guarantee)
             tx.execute(
                 insert(releases).values(
                     id=release,
@@ -95,33 +105,37 @@ class Releasing:
         return statement_of(job, release, guarantee, root, budget.spend_of(connection, job.id))
 
     def issue(self, job: Job) -> None:
-        """Release, job state and event in one transaction, at the planned time; the policy is asked a last time."""
-        with self.journal.writing() as tx:
-            row = _release_row(tx.connection, job.id)
-            state = after(job.state, JobEvent.ISSUE)
-            if row is None or state is None:
-                raise RuntimeError("only a sealed result of a running job is issued")
-            cancelled = job_with(tx.connection, job.id).state is not job.state
-            if cancelled or not self._still_permitted(tx, job):
-                return
-            statement = json.loads(row.statement)
-            facts = {"job": job.id, "statement": digest(statement), "output": row.output}
-            entry = tx.record(Event(EventType.RELEASE_ISSUED, row.id, SYSTEM, facts))
-            tx.execute(update(releases).where(releases.c.id == row.id).values(entry=entry))
-            tx.execute(update(jobs).where(jobs.c.id == job.id).values(state=state.value))
+        """Release, job state and event in one transaction; the policy is asked a last time.
 
-    def _still_permitted(self, tx: Transaction, job: Job) -> bool:
-        """A policy revoked or suspended after touch ends the job unreleased: what was spent stays spent."""
-        if job.policy is None:
-            return True
-        try:
-            permits.still_permits(tx.connection, job.policy["name"], job.policy["version"], tx.now)
-        except BanyanError as refusal:
-            told = canonical(refusal.public()).decode()
-            tx.execute(update(jobs).where(jobs.c.id == job.id).values(state=JobState.REFUSED.value, refusal=told))
-            tx.record(Event(EventType.JOB_REFUSED, job.id, SYSTEM, {"asset": job.asset, "code": refusal.code}))
-            return False
-        return True
+        A policy that ended after touch leaves the job unreleased: what was spent stays spent.
+        """
+        with self.journal.writing() as tx:
+            refusal = _refusal(tx, job)
+            if refusal is not None:
+                refuse(tx, job, refusal)
+                return
+            row = _release_row(tx.connection, job.id)
+            if row is None:
+                raise RuntimeError("only a sealed result is issued")
+            facts = {"job": job.id, "statement": digest(json.loads(row.statement)), "output": row.output}
+            if move(tx, job, JobEvent.ISSUE, Event(EventType.RELEASE_ISSUED, row.id, SYSTEM, facts)):
+                tx.execute(update(releases).where(releases.c.id == row.id).values(entry=tx.last_index))
+
+
+def refuse(tx: Transaction, job: Job, refusal: BanyanError) -> bool:
+    """End a job that may not go on, with what its owner is told."""
+    logged = Event(EventType.JOB_REFUSED, job.id, SYSTEM, {"asset": job.asset, "code": refusal.code})
+    return move(tx, job, JobEvent.REFUSE, logged, refusal=canonical(refusal.public()).decode())
+
+
+def _refusal(tx: Transaction, job: Job) -> BanyanError | None:
+    if job.policy is None:
+        return None
+    try:
+        permits.still_permits(tx.connection, job.policy["name"], job.policy["version"], tx.now)
+    except BanyanError as refusal:
+        return refusal
+    return None
 
 
 def _release_row(connection: Connection, job: str) -> Any:

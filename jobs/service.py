@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, func, insert, select
 
 from assets import catalogue, versions
 from assets.keys import KeyRing
@@ -18,18 +18,21 @@ from core.canonical import canonical, digest
 from core.errors import BanyanError, Conflict, NotFound
 from jobs import receipt, request
 from jobs.model import MOCK, REAL, Job, find_job, jobs_by, unknown
+from jobs.moves import move
 from jobs.plan import JobPlan, PublicFacts, identity_of, plan_job
 from jobs.records import jobs, releases
 from jobs.releasing import RELEASE_SEAL
 from jobs.request import KIND, JobRequest
 from jobs.schedule import Node
-from jobs.transitions import JobEvent, JobState, after
+from jobs.transitions import FINAL, JobEvent, JobState, after
 from policies import authorizer, budget, permits, statement
 from policies.admission import Asked, check_limits
 from policies.model import Action, Principal, Resource, ResourceKind
 from policies.permits import JobFacts, Permit
 from policies.populations import population_of
 from privacy.accountant import Loss
+
+MAX_OPEN = {REAL: 50, MOCK: 5}
 
 
 @dataclass(frozen=True)
@@ -81,20 +84,19 @@ class JobService:
         """One's own newest jobs."""
         authorizer.check(principal, Action.JOB_READ)
         with self.journal.reading() as connection:
-            return [job.view() for job in jobs_by(connection, principal.id)]
+            return [_brief(job) for job in jobs_by(connection, principal.id)]
 
     def cancel(self, principal: Principal, job: str) -> dict[str, Any]:
         """Ask for the end of a job; CANCELLED shows at a fixed delay, whatever runs. What was touched stays charged."""
         with self.journal.writing() as tx:
             found = _own(tx.connection, principal, job, Action.JOB_CANCEL)
-            state = after(found.state, JobEvent.ASK_CANCEL)
-            if state is None:
+            if after(found.state, JobEvent.ASK_CANCEL) is None:
                 raise Conflict(
                     "job.not_cancellable", f"the job is {found.view()['state']}; it cannot be cancelled any more"
                 )
             shown = clock.text_of(tx.now + timedelta(seconds=self.node.cancel_seconds))
-            tx.execute(update(jobs).where(jobs.c.id == job).values(state=state.value, cancel_shown_at=shown))
-            tx.record(Event(EventType.JOB_CANCEL_ASKED, job, principal.id, {"shown_at": shown}))
+            asked = Event(EventType.JOB_CANCEL_ASKED, job, principal.id, {"shown_at": shown})
+            move(tx, found, JobEvent.ASK_CANCEL, asked, cancel_shown_at=shown)
         return self.read(principal, job)
 
     def result(self, principal: Principal, job: str) -> dict[str, Any]:
@@ -156,6 +158,13 @@ class JobService:
         return job
 
 
+def _brief(job: Job) -> dict[str, Any]:
+    """A job in a list: without its plan, which may be long."""
+    view = job.view()
+    del view["plan"]
+    return view
+
+
 def facts_of(connection: Connection, asset: str) -> PublicFacts:
     """What planning may know of an asset. Raises NotFound (`asset.unknown`)."""
     found = catalogue.get(connection, asset)
@@ -199,6 +208,19 @@ def _job_facts(asked: JobRequest, plan: JobPlan) -> JobFacts:
     )
 
 
+def _check_open(tx: Transaction, principal: Principal, mode: str) -> None:
+    """One person's waiting jobs must not take the lanes from everybody else for hours."""
+    open_states = [state.value for state in JobState if state not in FINAL]
+    mine = (jobs.c.principal == principal.id) & (jobs.c.mode == mode) & jobs.c.state.in_(open_states)
+    waiting = tx.connection.execute(select(func.count()).select_from(jobs).where(mine)).scalar_one()
+    if waiting >= MAX_OPEN[mode]:
+        raise Conflict(
+            "job.too_many_open",
+            f"{waiting} of your {mode} jobs are waiting or running; more are not admitted",
+            way_out="wait for one of them to end, or cancel one: banyan jobs",
+        )
+
+
 def _insert(
     tx: Transaction,
     principal: Principal,
@@ -210,6 +232,7 @@ def _insert(
     permit: Permit | None,
     reuse_of: str | None,
 ) -> str:
+    _check_open(tx, principal, mode)
     job, stored = ids.new_id("job"), plan.to_json()
     policy = None if permit is None else {"name": permit.policy, "version": permit.version, "digest": permit.digest}
     top = tx.connection.execute(select(func.max(jobs.c.sequence))).scalar()

@@ -7,12 +7,14 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import Connection
 
 from assets import catalogue, mock, versions
 from assets.blocks import Block
 from assets.keys import KeyRing
+from core.private_folder import private_folder
 from jobs.lane import LaneResult, LaneWork
 from jobs.model import MOCK, Job
 from jobs.schedule import Node
@@ -36,11 +38,16 @@ class Staging:
     sealed: Path
     owner: str
 
+    def check_key(self, connection: Connection, job: Job) -> None:
+        """Raise Unavailable (`keys.mismatch`) unless the keys of this server open the version of the job; opens no block."""
+        if job.version is not None:
+            self.keys.unwrap(job.version, versions.wrapped_key(connection, job.version))
+
     def works(self, connection: Connection, job: Job) -> tuple[LaneWork, ...]:
         """The lanes of a job; block i goes to lane i mod lanes. The version's key is unwrapped here, after the ledger's commit."""
         if job.seed is None:
             raise RuntimeError("a running job has a seed")
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_folder(self.folder)
         plan, lanes = QueryPlan.from_json(job.plan["query"]), job.plan["lanes"]
         blocks: tuple[Block, ...] = ()
         plain: Mapping[int, bytes] = {}
@@ -69,18 +76,11 @@ class Staging:
                 key=key,
                 plain={index: data for index, data in plain.items() if index % lanes == lane},
                 seconds=job.plan["seconds"],
-                block_seconds=self._block_seconds(job),
+                block_seconds=job.plan["block_seconds"],
                 memory_bytes=self.node.lane_memory_bytes,
             )
             for lane in range(lanes)
         )
-
-    def _block_seconds(self, job: Job) -> float:
-        """A block's share of the time between start and gate: what a block that never ends may take from the lane, and no more."""
-        plan = job.plan
-        blocks = -(-plan["blocks"] // plan["lanes"])
-        share: float = (plan["seconds"] - plan["gate_seconds"] - self.node.start_seconds) / blocks
-        return share
 
     def keep_sealed(self, job: Job, results: Mapping[int, LaneResult]) -> None:
         """Keep what the containers wrote to stderr and how they ended: encrypted, of one size, for the operator's side only."""
@@ -91,7 +91,7 @@ class Staging:
         share = SEALED_BYTES // (2 * max(1, len(content)))
         for entry in content.values():
             entry["stderr"] = str(entry["stderr"])[: share // 6]  # JSON may need six characters for one byte
-        self.sealed.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_folder(self.sealed)
         sealed = self.keys.seal(SEALED_LOG, job.id, json.dumps(content).encode(), SEALED_BYTES)
         path = self.sealed / f"{job.id}-{job.attempt}"
         path.touch(mode=0o600)
@@ -107,8 +107,13 @@ class Staging:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def open_sealed_log(keys: KeyRing, path: Path) -> dict[str, object]:
-    """What `keep_sealed` kept; the caller records that it was read. Hostile text: show it escaped."""
+def sealed_logs(keys: KeyRing, folder: Path, job: str) -> dict[str, Any]:
+    """What `keep_sealed` kept of a job, by attempt; the caller records that it was read. Hostile text: show it escaped."""
+    return {path.name.rpartition("-")[2]: open_sealed_log(keys, path) for path in sorted(folder.glob(f"{job}-*"))}
+
+
+def open_sealed_log(keys: KeyRing, path: Path) -> dict[str, Any]:
+    """One sealed log: by lane, how the container ended, which blocks it answered, and its stderr."""
     job = path.name.rpartition("-")[0]
-    content: dict[str, object] = json.loads(keys.unseal(SEALED_LOG, job, path.read_bytes()))
+    content: dict[str, Any] = json.loads(keys.unseal(SEALED_LOG, job, path.read_bytes()))
     return content

@@ -25,6 +25,7 @@ class JobEvent(StrEnum):
     REFUSE = "refuse"
     ASK_CANCEL = "ask-cancel"
     CANCEL = "cancel"
+    DELAY = "delay"
     ISSUE = "issue"
     FAIL = "fail"
 
@@ -37,6 +38,7 @@ TRANSITIONS: dict[tuple[JobState, JobEvent], JobState] = {
     (JobState.RUNNING, JobEvent.ASK_CANCEL): JobState.CANCELLING,
     (JobState.RUNNING, JobEvent.ISSUE): JobState.RELEASED,
     (JobState.RUNNING, JobEvent.REFUSE): JobState.REFUSED,  # its policy was ended after touch: spent, not released
+    (JobState.RUNNING, JobEvent.DELAY): JobState.RUNNING,
     (JobState.RUNNING, JobEvent.FAIL): JobState.FAILED,
     (JobState.CANCELLING, JobEvent.CANCEL): JobState.CANCELLED,
 }

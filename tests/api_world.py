@@ -27,7 +27,7 @@ import yaml
 from api import wiring
 from api.app import application
 from audit import log
-from core.clock import FrozenClock
+from core.clock import Clock, FrozenClock
 from core.settings import Settings
 from jobs.inline_scheduler import InlineScheduler
 from jobs.model import Job, jobs_in
@@ -36,6 +36,7 @@ from jobs.releasing import Releasing
 from jobs.transitions import JobState
 from policies import identity
 from sandbox.fake_runtime import FakeRuntime
+from tests.gates import Immediately
 
 NOW = datetime(2026, 11, 25, 9, 0, tzinfo=UTC)
 PEOPLE = {
@@ -183,7 +184,14 @@ class Answer:
 class ApiWorld:
     """A server in `folder` with everybody of PEOPLE; `program` stands in for the containers."""
 
-    def __init__(self, folder: Path | str, program: Callable[[Any, bytes], bytes] = honest, **settings: object) -> None:
+    def __init__(
+        self,
+        folder: Path | str,
+        program: Callable[[Any, bytes], bytes] = honest,
+        *,
+        clock: Clock | None = None,
+        **settings: object,
+    ) -> None:
         folder = Path(folder)
         self.folder, self.state, self.staging = folder, folder / "state", folder / "staging"
         for each in (folder, self.staging):
@@ -195,7 +203,7 @@ class ApiWorld:
         }  # fmt: skip
         with environment(**{f"BANYAN_{name.upper()}": value for name, value in self.settings.items()}):
             wiring.initialise()
-        self.clock = FrozenClock(NOW)
+        self.clock = clock or FrozenClock(NOW)
         self.runtime = FakeRuntime(lambda spec, instruction: self.program(spec, instruction), test="api world")
         self.program = program
         self.server = self._assembled()
@@ -220,6 +228,7 @@ class ApiWorld:
             self.runtime,
             server.staging,
             Releasing(server.journal, server.keys),
+            Immediately(),
         )
         assert found.try_sweep()
         return found

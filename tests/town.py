@@ -89,10 +89,11 @@ class Town(LiveServer):
     """A server of the small asset, and what can be seen of it from outside: its processes, containers, folders, database."""
 
     started: ClassVar[list[Town]] = []
+    behind: str | None = None  # the engine itself, where `engine` is only a door to it
 
     def beside(self):
         other = type(self)(self.folder, self.engine, **self.settings)
-        other.tokens = self.tokens
+        other.tokens, other.behind = self.tokens, self.behind
         return other
 
     def start(self, *, wait=True):
@@ -146,11 +147,12 @@ class Town(LiveServer):
 
     # What of it is in the world
 
-    def containers(self, **labels):
-        """Ids of containers in any state that carry this server's label (and others: job=...)."""
+    def containers(self, *, status=None, **labels):
+        """Ids of containers in any or one state that carry this server's label (and others: job=...)."""
         wanted = {"owner": self.instance, **labels}
         filters = [word for name, value in wanted.items() for word in ("--filter", f"label=banyan.{name}={value}")]
-        return docker(self.engine, "ps", "-aq", "--no-trunc", *filters).split()
+        filters += ["--filter", f"status={status}"] if status else []
+        return docker(self.behind or self.engine, "ps", "-aq", "--no-trunc", *filters).split()
 
     def processes(self):
         """(pid, start time) -> command of every process that serves this state folder: by its environment, or by its parents.
@@ -179,9 +181,8 @@ class Town(LiveServer):
         return next((pid for word in words for (pid, _), command in found.items() if word in command), None)
 
     def temporary_folders(self):
-        """Ray's folders in /tmp, by the commands of its processes."""
-        words = [word for command in self.processes().values() for word in command.replace("=", " ").split()]
-        return {Path(*Path(word).parts[:3]) for word in words if word.startswith("/tmp/bny-")}
+        """Ray's folders."""
+        return [path for place in ("/tmp", "/dev/shm") for path in Path(place).glob(f"bny-{self.instance}-*")]
 
     def plaintext(self):
         """Everything of this server in the tmpfs."""
@@ -253,25 +254,25 @@ def town_in(folder, prepared, docker_host, **settings):
     made.tokens = tokens
     yield made
     towns = [town for town in Town.started if town.folder == folder]
-    seen, folders = made.processes(), made.temporary_folders()
+    seen = made.processes()
     try:
         for town in towns:
             Town.started.remove(town)
             assert town.stop() in (0, None)
         assert alive(seen) == {}
         assert made.processes() == {}
-        assert [path for path in folders if path.exists()] == []
+        assert made.temporary_folders() == []
         assert made.containers() == []
         assert made.plaintext() == []
     finally:
-        _put_away({**seen, **made.processes()}, folders, made)
+        _put_away({**seen, **made.processes()}, made)
 
 
-def _put_away(processes, folders, town):
+def _put_away(processes, town):
     """What a failed test left, so that it disturbs no other."""
     for pid, _ in alive(processes):
         os.kill(pid, signal.SIGKILL)
-    for path in folders:
+    for path in town.temporary_folders():
         shutil.rmtree(path, ignore_errors=True)
     if left := town.containers():
-        docker(town.engine, "rm", "-f", *left)
+        docker(town.behind or town.engine, "rm", "-f", *left)

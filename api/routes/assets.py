@@ -17,6 +17,7 @@ from assets.declaration import parse_declaration
 from assets.physical import csv_bytes, parquet_bytes
 from assets.source import Format
 from core.errors import TooLarge, Unavailable
+from core.private_folder import private_folder
 from policies.authorizer import check
 from policies.model import Action
 from policies.populations import create_population
@@ -124,8 +125,7 @@ def mock_data(
 
 
 def _upload_place(folder: Path) -> Path:
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return folder / secrets.token_hex(8)
+    return private_folder(folder) / secrets.token_hex(8)
 
 
 async def _receive(request: Request, upload: Path, most: int) -> None:

@@ -9,6 +9,12 @@ from fastapi import APIRouter, Query, Response
 from api.auth import Caller, TheServer
 from api.bodies import Document
 from api.result_files import as_csv, as_parquet
+from audit.events import Event, EventType
+from core.ids import is_id
+from jobs.model import job_with, unknown
+from jobs.staging import sealed_logs
+from policies.authorizer import check
+from policies.model import Action
 
 router = APIRouter()
 
@@ -57,6 +63,18 @@ def result(
     if form == "parquet":
         return Response(as_parquet(found), media_type="application/vnd.apache.parquet")
     return found
+
+
+@router.get("/jobs/{job}/sealed")
+def sealed(server: TheServer, caller: Caller, job: str) -> dict[str, Any]:
+    """How the containers of a job ended and what they wrote to stderr, by attempt; every reading is an event."""
+    check(caller, Action.SEALED_READ)
+    if not is_id("job", job):
+        raise unknown()
+    with server.journal.writing() as tx:
+        job_with(tx.connection, job)
+        tx.record(Event(EventType.SEALED_READ, job, caller.id, {"log": job}))
+    return {"job": job, "attempts": sealed_logs(server.keys, server.staging.sealed, job)}
 
 
 @router.get("/jobs/{job}/receipt")

@@ -51,7 +51,7 @@ def check_total(rows: int, groups: int, shape: Shape) -> None:
     linf = shape[3]
     if linf < 1:
         raise Invalid("bounds.invalid", "the declared bounds of a column are equal: there is nothing to add up")
-    if max(rows, groups) * linf > MAX_TOTAL:
+    if EXCESS * max(rows, groups) * linf > MAX_TOTAL:
         raise Invalid(
             "plan.too_large",
             "the totals of this query could exceed 64-bit integers",

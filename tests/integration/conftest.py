@@ -13,9 +13,9 @@ def prepared(tmp_path_factory, query_image):
     return prepare(tmp_path_factory.mktemp("prepared"))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def town(tmp_path_factory, prepared, docker_host):
-    """One town for a module; a test calls `up()` before it uses it, and may leave it stopped or killed."""
+    """One town for all; a test calls `up()` before it uses it, spends little, and may leave it stopped or killed."""
     with town_in(tmp_path_factory.mktemp("town"), prepared, docker_host) as made:
         yield made
 

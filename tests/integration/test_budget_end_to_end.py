@@ -44,8 +44,8 @@ def check_three_ran(town, answers):
     check_books(town)
 
 
-def test_of_twenty_parallel_jobs_at_0_3_of_four_people_exactly_three_run_on_a_budget_of_1(town):
-    town.up()
+def test_of_twenty_parallel_jobs_at_0_3_of_four_people_exactly_three_run_on_a_budget_of_1(another_town):
+    town = another_town.up()
     with ThreadPoolExecutor(20) as pool:
         answers = list(pool.map(lambda asked: told(town, *asked), ASKED))
     check_three_ran(town, answers)

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from api.result_files import as_parquet
 from tests.api_world import VISITS, ApiWorld, job, visits
 from tests.policies_world import quick_folder
 
@@ -77,6 +78,51 @@ def test_a_parquet_file_carries_its_guarantee(world):
     told = json.loads(pq.read_schema(io.BytesIO(result(world, "parquet").body)).metadata[b"banyan"])
     found = result(world).json
     assert told == {name: found[name] for name in ("job", "mode", "guarantee", "notes", "receipt")}
+
+
+CELL = {"value": 3, "standard_error": 1.5, "low": 1, "high": 5}
+FIGURES = {
+    "whole": [
+        {
+            "day": "2020-02-29",
+            "size": 1,
+            "ok": True,
+            "n": CELL,
+            "mean": {"value": 0, "standard_error": 2, "low": 0, "high": 7},
+        }
+    ],
+    "fractions": [{"day": None, "size": None, "ok": None, "n": CELL, "mean": dict.fromkeys(CELL, 1.25)}],
+    "beyond JSON": [{"day": "x", "size": str(2**62), "ok": False, "n": CELL, "mean": CELL}],
+    "no group passed": [],
+}
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_the_types_of_a_parquet_file_follow_from_the_plan_not_from_the_figures(name):
+    """Otherwise a mean that noise made whole would change the file's form, and an empty table would have none."""
+    columns = [
+        ("day", "key", "date"),
+        ("size", "key", "int"),
+        ("ok", "key", "bool"),
+        ("n", "value", "int"),
+        ("mean", "value", "decimal"),
+    ]
+    told = {"job": "j", "mode": "real", "guarantee": {}, "notes": [], "receipt": None}
+    described = [{"name": column, "role": role, "type": kind} for column, role, kind in columns]
+    table = pq.read_table(io.BytesIO(as_parquet({"columns": described, "rows": FIGURES[name], **told})))
+    assert [str(field.type) for field in table.schema] == [
+        "string",
+        "int64",
+        "bool",
+        "int64",
+        "double",
+        "int64",
+        "int64",
+        *["double"] * 4,
+    ]
+    assert table.column("size").to_pylist() == [
+        None if row["size"] is None else int(row["size"]) for row in FIGURES[name]
+    ]
 
 
 def test_every_reading_gives_the_same_bytes(world):

@@ -8,6 +8,8 @@ import secrets
 import shutil
 import struct
 import threading
+from concurrent.futures import Executor, Future
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -29,10 +31,10 @@ from jobs.inline_scheduler import InlineScheduler
 from jobs.lane import run_lane
 from jobs.model import job_with
 from jobs.ray_scheduler import LOST
-from jobs.reconciler import INFRASTRUCTURE, MAX_ATTEMPTS, Reconciler
+from jobs.reconciler import INFRASTRUCTURE, MAX_ATTEMPTS, SWEEP_EVERY, Reconciler
 from jobs.records import releases
 from jobs.releasing import Releasing
-from jobs.schedule import Node
+from jobs.schedule import SEAL_SECONDS, Node
 from jobs.service import JobService
 from jobs.staging import Staging, open_sealed_log
 from jobs.transitions import JobState
@@ -41,14 +43,16 @@ from policies.policy_file import parse_policy
 from policies.populations import create_population
 from policies.statement import spent_by
 from sandbox.fake_runtime import FakeRuntime
+from sandbox.spec import ContainerSpec
 from tests.assets_builders import csv_of, declared, visit
+from tests.gates import Immediately
 from tests.policies_world import quick_folder
 from tests.unit.sql_world import runner
 
 NOW = datetime(2026, 11, 25, 9, 0, tzinfo=UTC)
 IMAGE = "sha256:" + "a" * 64
-TICK = 0.25  # the steps of these tests; the plan's times are multiples of it or fall between two
-NODE = Node(lanes=2, lane_memory_bytes=256 << 20, start_seconds=1.0, rows_per_second=500_000, cancel_seconds=3.0)
+TICK = 0.2
+NODE = Node(lanes=2, lane_memory_bytes=256 << 20, start_seconds=1.0, slowness=1.0, cancel_seconds=3.0)
 POLICY = """
 name: ward-research
 purpose: research
@@ -179,7 +183,7 @@ class Hospital:
     def person(self, name, role):
         return self.write(identity.add_principal, name, "health-bureau", [role], "system")
 
-    def process(self, runtime=None, scheduler=None, *, sweep=True):
+    def process(self, runtime=None, scheduler=None, *, sweep=True, gating=None):
         """A reconciler as a new process would make it."""
         runtime = runtime or FakeRuntime(honest, test=__name__)
         made = Reconciler(
@@ -188,6 +192,7 @@ class Hospital:
             runtime,
             self.staging,
             Releasing(self.journal, self.keys),
+            gating or Immediately(),
         )
         if sweep:
             assert made.try_sweep()
@@ -283,7 +288,7 @@ def test_a_job_is_touched_after_its_commit_sealed_at_the_gate_and_released_at_it
     reconciler = hospital.process(FakeRuntime(program, test=__name__))
     assert hospital.spend_state(job) is budget.SpendState.RESERVED
     reconciler.step()
-    assert opened == ["job:started"] * 2
+    assert opened == ["budget:committed"] * 2
     assert hospital.spend_state(job) is budget.SpendState.COMMITTED
     seconds = hospital.job(job).plan["seconds"]
     assert (hospital.job(job).release_at - NOW).total_seconds() == seconds
@@ -296,7 +301,7 @@ def test_a_job_is_touched_after_its_commit_sealed_at_the_gate_and_released_at_it
     assert hospital.run_until(reconciler, job) == "released"
     assert (hospital.clock.now() - NOW).total_seconds() == seconds
     assert hospital.of_job(job) == [
-        "job:submitted", "budget:reserved", "budget:committed", "job:started", "release:sealed", "release:issued",
+        "job:submitted", "budget:reserved", "job:started", "budget:committed", "release:sealed", "release:issued",
     ]  # fmt: skip
     result = hospital.service.result(hospital.researcher, job)
     assert {row["result"] for row in result["rows"]} == {"positive", "negative", "不明"}
@@ -481,7 +486,7 @@ def test_a_program_that_fails_is_not_run_again(hospital):
     assert len(runs) == 2
 
 
-def test_an_engine_that_is_away_at_the_gate_delays_no_release(hospital):
+def test_an_engine_that_is_away_at_the_gate_delays_no_release_and_is_swept_when_it_is_back(hospital):
     runtime = FakeRuntime(honest, test=__name__)
     job = hospital.submit()
     reconciler = hospital.process(runtime)
@@ -490,37 +495,98 @@ def test_an_engine_that_is_away_at_the_gate_delays_no_release(hospital):
     runtime.reachable = False
     assert hospital.run_until(reconciler, job) == "released"
     assert hospital.clock.now() == planned
+    runtime.reachable = True
+    leave_container(runtime, job)
+    hospital.clock.advance(SWEEP_EVERY.total_seconds() + 1)
+    reconciler.step()
+    assert runtime.listing({"banyan.owner": "hospital"}) == []
+
+
+def test_a_container_that_was_left_is_gone_before_the_next_job_starts_and_after_the_end(hospital):
+    there = []
+    runtime = FakeRuntime(lambda *given: there.append(len(runtime.listing(OWNED))) or honest(*given), test=__name__)
+    reconciler = hospital.process(runtime)
+    reconciler.step()
+    leave_container(runtime, "j-earlier")
+    job = hospital.submit()
+    assert hospital.run_until(reconciler, job) == "released"
+    assert there == [1, 1]
+    leave_container(runtime, job)
+    reconciler.close()
+    assert runtime.listing(OWNED) == []
+
+
+OWNED = {"banyan.owner": "hospital"}
+
+
+def leave_container(runtime, job):
+    """What an engine that went away may still have when it comes back, or a task that was killed has made."""
+    begun = threading.Event()
+    program, runtime._program = runtime._program, lambda *_: begun.set() or threading.Event().wait(20)
+    spec = ContainerSpec(
+        image=IMAGE,
+        command=("true",),
+        labels=OWNED | {"banyan.job": job, "banyan.lane": "0"},
+        mounts=(),
+        cpus=1.0,
+        cpuset="0",
+        memory_bytes=256 << 20,
+        wall_seconds=60,
+    )
+    threading.Thread(target=runtime.run, args=(spec, b"", lambda: False), daemon=True).start()
+    assert begun.wait(10)
+    runtime._program = program
 
 
 # What a public checkpoint may tell
 
 
-def test_between_gate_and_release_no_checkpoint_is_published(hospital):
+class Slowly(Executor):
+    """Gates that are done `seconds` after they began."""
+
+    def __init__(self, clock, seconds):
+        self.clock, self.seconds = clock, seconds
+
+    def submit(self, function, /, *arguments, **named):
+        done, begun, clock, seconds = Future(), self.clock.now(), self.clock, self.seconds
+
+        class Pending(Future):
+            def done(self):
+                return (clock.now() - begun).total_seconds() >= seconds
+
+            def result(self, timeout=None):
+                return done.result(timeout)
+
+        done.set_result(function(*arguments, **named))
+        return Pending()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
+def test_nobody_can_tell_how_long_the_gate_took(hospital, share):
+    """States, log and checkpoint sizes are the same at the same times, whether the gate is done at once or just in time (R9)."""
     job = hospital.submit()
-    reconciler = hospital.process()
-    reconciler.step()
-    hospital.until_gate(reconciler, job)
-    sealed = hospital.entries("release:sealed")[0]["index"]
-    while hospital.state(job) == "running":
-        assert hospital.signer.newest().size <= sealed
-        hospital.clock.advance(TICK)
+    seconds = share * (hospital.job(job).plan["gate_seconds"] - SEAL_SECONDS)
+    reconciler = hospital.process(gating=Slowly(hospital.clock, seconds))
+    timeline = []
+    while hospital.state(job) != "released":
         reconciler.step()
-    assert hospital.signer.newest().size == len(hospital.entries())
+        head = hospital.signer.newest()
+        timeline.append((round((hospital.clock.now() - NOW).total_seconds(), 1), hospital.state(job), head.size))
+        hospital.clock.advance(TICK)
+    plan = hospital.job(job).plan
+    sealed = next(at for at, _, size in timeline if size > timeline[0][2])
+    assert sealed == pytest.approx(plan["seconds"] - SEAL_SECONDS, abs=TICK)
+    assert timeline[-1][0] == plan["seconds"]
 
 
-def test_nor_is_one_published_by_the_process_that_takes_over_between_gate_and_release(hospital):
+def test_a_gate_that_is_late_delays_the_release_by_a_whole_plan_and_not_until_it_happens_to_be_done(hospital, caplog):
     job = hospital.submit()
-    first = hospital.process()
-    first.step()
-    hospital.until_gate(first, job)
-    sealed = hospital.entries("release:sealed")[0]["index"]
-    second = hospital.process()
-    while hospital.state(job) == "running":
-        second.step()
-        if hospital.state(job) == "running":
-            assert hospital.signer.newest().size <= sealed
-        hospital.clock.advance(0.05)
-    assert hospital.signer.newest().size == len(hospital.entries())
+    plan = hospital.job(job).plan
+    reconciler = hospital.process(gating=Slowly(hospital.clock, plan["gate_seconds"] + 1))
+    assert hospital.run_until(reconciler, job) == "released"
+    assert (hospital.clock.now() - NOW).total_seconds() == pytest.approx(2 * plan["seconds"], abs=TICK)
+    assert len(hospital.entries("job:delayed")) == len(hospital.entries("release:sealed")) == 1
+    assert "took longer than planned" in caplog.text
 
 
 # Crashes
@@ -548,7 +614,8 @@ def test_sealing_again_keeps_the_first_noise(hospital):
     reconciler.step()
     hospital.until_gate(reconciler, job)
     before = hospital.sealed(job)
-    Releasing(hospital.journal, hospital.keys).seal(hospital.job(job), {})
+    releasing = Releasing(hospital.journal, hospital.keys)
+    releasing.seal(hospital.job(job), releasing.noised(hospital.job(job), {}))
     assert hospital.sealed(job).sealed == before.sealed
     assert len(hospital.entries("release:sealed")) == 1
     hospital.run_until(reconciler, job)
@@ -738,10 +805,14 @@ def test_a_cancel_that_comes_while_the_job_is_being_started_is_not_lost(hospital
     class Meanwhile(FakeRuntime):
         """Asked between the reconciler's look at the queue and its start of the job."""
 
-        def listing(self, labels):
-            if hospital.state(job) == "queued":
+        looked = 0
+
+        def remove(self, labels):
+            self.looked += 1
+            if self.looked == 2:  # the first is the sweep of a new process
+                assert hospital.state(job) == "queued"
                 hospital.service.cancel(hospital.researcher, job)
-            return super().listing(labels)
+            return super().remove(labels)
 
     runs = []
     job = hospital.submit()
@@ -854,6 +925,30 @@ def test_cancelling_a_queued_job_without_an_engine_delays_no_release(hospital):
     assert hospital.run_until(reconciler, queued) == "cancelled"
 
 
+def test_a_job_whose_image_has_gone_is_refused_before_touch_and_the_next_one_is_not_held_up(hospital):
+    runs = []
+    runtime = FakeRuntime(lambda *given: runs.append(1) or honest(*given), test=__name__, missing=[IMAGE])
+    real, mock = hospital.submit(), hospital.service.submit_mock(hospital.researcher, job_file())["id"]
+    reconciler = hospital.process(runtime)
+    assert [hospital.run_until(reconciler, job) for job in (real, mock)] == ["refused"] * 2
+    assert hospital.view(real)["refusal"]["code"] == "engine.image_missing"
+    assert (runs, hospital.spent(), hospital.entries("job:started")) == ([], 0, [])
+
+
+def test_with_another_master_key_nothing_is_charged_and_the_job_waits_for_the_right_one(hospital):
+    runs = []
+    runtime = FakeRuntime(lambda *given: runs.append(1) or honest(*given), test=__name__)
+    job, right = hospital.submit(), hospital.staging
+    hospital.staging = replace(right, keys=KeyRing(secrets.token_bytes(32)))
+    reconciler = hospital.process(runtime)
+    for _ in range(5):
+        reconciler.step()
+    assert (runs, hospital.state(job), reconciler.halted) == ([], "queued", "keys.mismatch")
+    assert hospital.spend_state(job) is budget.SpendState.RESERVED
+    hospital.staging = right
+    assert hospital.run_until(hospital.process(runtime), job) == "released"
+
+
 # A database that was rolled back (R17)
 
 
@@ -888,16 +983,19 @@ def test_if_the_commit_cannot_be_made_unforgettable_nothing_is_touched(hospital)
     runs = []
     job = hospital.submit()
     reconciler = hospital.process(FakeRuntime(lambda *given: runs.append(1) or honest(*given), test=__name__))
-    sign, hospital.signer.sign = hospital.signer.sign, refusing
+    sign = hospital.signer.sign
+
+    def away(growth):
+        if hospital.entries("budget:committed"):
+            raise Unavailable("signer.unreadable", "the signer is away")
+        return sign(growth)
+
+    hospital.signer.sign = away
     reconciler.step()
     assert (runs, reconciler.halted, hospital.state(job)) == ([], "signer.unreadable", "running")
     hospital.signer.sign = sign
     assert hospital.run_until(reconciler, job) == "released"
     assert hospital.spent() * 2 == 1
-
-
-def refusing(_growth):
-    raise Unavailable("signer.unreadable", "the signer is away")
 
 
 def test_what_only_a_programming_error_could_cause_ends_the_process_loudly(hospital):

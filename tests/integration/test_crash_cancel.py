@@ -1,0 +1,53 @@
+"""Cancel is true: containers are gone within two seconds, the word comes after that and at its time, the ledger stays right (T09)."""
+
+import os
+import signal
+import time
+from datetime import UTC, datetime
+
+import pytest
+from banyan.job import moment
+
+from tests.town import docker, until
+
+pytestmark = [pytest.mark.docker, pytest.mark.ray]
+GONE_SECONDS = 2.0
+
+
+def test_a_running_job_is_ended_though_its_containers_answer_to_nothing_and_stays_charged(town):
+    town.up()
+    job = town.submit(201)
+    until(lambda: town.containers(job=job.id), every=0.003)
+    # Stopped, their programs see neither SIGTERM nor the end of their input.
+    for container in town.containers(job=job.id):
+        pid = int(docker(town.engine, "inspect", "-f", "{{.State.Pid}}", container))
+        if pid:
+            os.kill(pid, signal.SIGSTOP)
+    job.cancel()
+    asked, shown_at = time.monotonic(), moment(town.job(job.id)["cancel_shown_at"])
+    assert job.state == "running"
+    assert job.status.startswith("cancelling: shown ")
+    until(lambda: not town.containers(job=job.id), every=0.003)
+    assert time.monotonic() - asked < GONE_SECONDS
+    until(lambda: not town.process_with("ray::_lane_task"), 5)
+    while job.refresh().state != "cancelled":
+        assert not town.containers(job=job.id)
+        time.sleep(0.05)
+    assert datetime.now(UTC) >= shown_at
+    assert not town.plaintext()
+    assert town.of_job(job.id)[-2:] == ["job:cancel-asked", "job:cancelled"]
+    assert "budget:released" not in town.of_job(job.id)
+    assert town.rows("SELECT state FROM ledger_spends WHERE job = ?", job.id) == [{"state": "committed"}]
+
+
+def test_a_queued_job_is_cancelled_and_its_reservation_comes_back(town):
+    town.up()
+    first, second = town.submit(202), town.submit(203, epsilon="0.02")
+    second.cancel()
+    spent = town.client("rob").budget()
+    assert second.wait(30).state == "cancelled"
+    assert town.of_job(second.id) == [
+        "job:submitted", "budget:reserved", "job:cancel-asked", "budget:released", "job:cancelled",
+    ]  # fmt: skip
+    assert town.wait(first.id) == "released"
+    assert float(spent[0]["spent"]["epsilon"]) - float(town.client("rob").budget()[0]["spent"]["epsilon"]) > 0.019
