@@ -73,7 +73,13 @@ def job_file(minutes=60, epsilon="0.01", **changes):
     """A job; another number of minutes is another query."""
     query = f"SELECT line, COUNT(*) AS rides FROM rides WHERE minutes <= {minutes} GROUP BY line"
     bounds = {"max_groups_per_unit": 2, "max_rows_per_group": 6}
-    return {"asset": "traffic/rides", "purpose": "research", "query": query, "epsilon": epsilon, "bounds": bounds} | changes
+    return {
+        "asset": "traffic/rides",
+        "purpose": "research",
+        "query": query,
+        "epsilon": epsilon,
+        "bounds": bounds,
+    } | changes
 
 
 def until(true, seconds=PATIENCE, every=0.02):
@@ -186,7 +192,11 @@ class Town(LiveServer):
 
     def plaintext(self):
         """Everything of this server in the tmpfs."""
-        return [path for path in Path("/dev/shm").glob(f"banyan-{self.instance}*") if not path.is_dir() or any(path.iterdir())]
+        return [
+            path
+            for path in Path("/dev/shm").glob(f"banyan-{self.instance}*")
+            if not path.is_dir() or any(path.iterdir())
+        ]
 
 
 def docker(engine, *words):

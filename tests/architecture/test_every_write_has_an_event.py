@@ -238,7 +238,7 @@ def test_the_guard_sees_the_writers():
         ("assets/catalogue.py", "register"),
         ("assets/versions.py", "add_version"),
         ("jobs/service.py", "_insert"),
-        ("jobs/reconciler.py", "_write"),
+        ("jobs/moves.py", "move"),
         ("jobs/releasing.py", "issue"),
     } <= changing
     assert {module.partition("/")[0] for module, _ in changing} == {"jobs", "policies", "assets", "audit"}

@@ -58,7 +58,9 @@ def test_killed_at_any_moment(town, victim, moment):
     jobs = brought_to(town, moment)
     sealed = town.sealed(jobs[-1])
     # Two idle agents of Ray take a minute to notice that their raylet is gone; see the test of that below.
-    seen = {key: command for key, command in town.processes().items() if "serve" not in command and "Agent" not in command}
+    seen = {
+        key: command for key, command in town.processes().items() if "serve" not in command and "Agent" not in command
+    }
     kill(town, victim)
     if victim == "api":
         town.start()
