@@ -84,12 +84,14 @@ def add(
     name: str,
     role: Annotated[list[Role], typer.Option(help="May be given several times.")],
     organisation: Annotated[str, typer.Option(help="Small letters, digits, dashes.")],
-    days: Annotated[int | None, typer.Option(help="Life of the token; by default the setting token_days.")] = None,
+    days: Annotated[
+        int | None, typer.Option(min=1, max=366, help="Life of the token; by default the setting token_days.")
+    ] = None,
 ) -> None:
     """Add a person and print a token for them: the only time it is shown."""
-    server = wiring.assemble()
-    life = timedelta(days=days or server.settings.token_days)
-    with server.journal.writing() as tx:
+    settings, journal = wiring.books()
+    life = timedelta(days=days or settings.token_days)
+    with journal.writing() as tx:
         person = identity.add_principal(tx, name, organisation, [each.value for each in role], SYSTEM)
         token = identity.issue_token(tx, person.id, [each.value for each in role], life, SYSTEM)
     print(f"{person.id}  {name}, {organisation}: {', '.join(sorted(person.roles))}", file=sys.stderr)
@@ -101,8 +103,8 @@ def add(
 @_told
 def revoke(token: Annotated[str, typer.Argument(help="The token's id, t-...")]) -> None:
     """End a token now."""
-    server = wiring.assemble()
-    with server.journal.writing() as tx:
+    _, journal = wiring.books()
+    with journal.writing() as tx:
         identity.revoke_token(tx, token, SYSTEM)
     print(f"{token} is revoked")
 

@@ -86,6 +86,12 @@ def journal_of(settings: Settings, clock: Clock) -> Journal:
     return Journal(engine, clock, FileSigner(settings.signer, settings.origin))
 
 
+def books() -> tuple[Settings, Journal]:
+    """Settings and journal alone: for what needs neither engine nor images."""
+    settings = read_settings()
+    return settings, journal_of(settings, SystemClock())
+
+
 def assemble(settings: Settings | None = None) -> Server:
     """All parts, from the settings."""
     settings, clock = settings or read_settings(), SystemClock()

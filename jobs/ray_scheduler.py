@@ -5,10 +5,12 @@ Embedded mode: a local Ray on loopback only, with token authentication, without 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import secrets
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -49,12 +51,11 @@ def _imported() -> bool:
 
 
 class RayScheduler:
-    """Starts a local Ray and stops it with `close`. One at a time for one `owner`: what an earlier one left in /tmp is removed."""
+    """Starts a local Ray and stops it with `close`. One at a time for one `owner`: what a killed one left is ended and removed."""
 
     def __init__(self, lanes: int, owner: str) -> None:
         # AF_UNIX paths are at most 107 bytes and Ray's session name takes most of them.
-        for left in TEMPORARY.glob(f"bny-{owner}-*"):
-            shutil.rmtree(left, ignore_errors=True)
+        _end_earlier(owner)
         # Ray opens its own folders to everybody; the one around them stays ours (0700, as mkdtemp makes it).
         self._folder = Path(tempfile.mkdtemp(prefix=f"bny-{owner}-", dir=TEMPORARY))
         token = self._folder / "token"
@@ -109,6 +110,17 @@ class RayScheduler:
             self.stop(job)
         ray.shutdown()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _end_earlier(owner: str) -> None:
+    """Workers outlive a Ray that is killed by some seconds, and could still start a container."""
+    mark = f"RAY_AUTH_TOKEN_PATH={TEMPORARY}/bny-{owner}-".encode()
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if mark in (process / "environ").read_bytes():
+                os.kill(int(process.name), signal.SIGKILL)
+    for left in TEMPORARY.glob(f"bny-{owner}-*"):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def _result(task: Any) -> LaneResult:

@@ -136,6 +136,7 @@ class Reconciler:
             try:
                 if not image_is_there:
                     raise image_missing(job.plan["image"])
+                self._releasing.check_reuse(tx.connection, job)
                 if job.policy is not None:
                     permits.still_permits(tx.connection, job.policy["name"], job.policy["version"], tx.now)
             except BanyanError as refusal:

@@ -20,7 +20,7 @@ from audit.events import SYSTEM, Event, EventType
 from audit.log import Journal, Transaction
 from core import ids
 from core.canonical import canonical, digest
-from core.errors import BanyanError
+from core.errors import BanyanError, Conflict
 from jobs.gate import gate
 from jobs.model import MOCK, Job, job_with
 from jobs.moves import move
@@ -69,6 +69,15 @@ class Releasing:
             raise RuntimeError("a reused job was released")
         content = json.loads(self.keys.unseal(RELEASE_SEAL, row.id, row.sealed))
         return Noised(content["table"], content["guarantee"])
+
+    def check_reuse(self, connection: Connection, job: Job) -> None:
+        """Raise Conflict (`job.reuse_gone`) if the identical job whose release this one was to get has ended without one."""
+        if job.reuse_of is not None and job_with(connection, job.reuse_of).state is not JobState.RELEASED:
+            raise Conflict(
+                "job.reuse_gone",
+                "the identical job before this one ended without a release; nothing was charged for this one",
+                way_out="submit it again",
+            )
 
     def is_sealed(self, job: Job) -> bool:
         """Whether the noised result is stored."""

@@ -144,7 +144,12 @@ class JobService:
             needs.append(refusal.text + (f" ({refusal.way_out})" if refusal.way_out else ""))
         if plan.facts.version is None:
             needs.append("the asset has no data yet")
-        return {"policy": None if permit is None else permit.policy, "left_after": left, "needs": needs, "tips": []}
+        return {
+            "policy": None if permit is None else permit.policy,
+            "left_after": left,
+            "needs": needs,
+            "tips": _tips(plan),
+        }
 
     def _admit(self, tx: Transaction, principal: Principal, asked: JobRequest) -> str:
         plan = self._planned(tx.connection, asked)
@@ -152,7 +157,7 @@ class JobService:
         if version is None:
             raise Conflict("asset.empty", "the asset has no data yet", way_out="banyan run FILE --mock works without")
         permit = permits.check_job(tx.connection, principal, _job_facts(asked, plan), tx.now)
-        earlier = _released_before(tx.connection, identity_of(plan))
+        earlier = _answering(tx.connection, identity_of(plan))
         job = _insert(tx, principal, asked, plan, mode=REAL, version=version.id, permit=permit, reuse_of=earlier)
         budget.reserve(tx, _asked(job, principal, plan, reused=earlier is not None), permit)
         return job
@@ -163,6 +168,15 @@ def _brief(job: Job) -> dict[str, Any]:
     view = job.view()
     del view["plan"]
     return view
+
+
+def _tips(plan: JobPlan) -> list[str]:
+    """What the plan can already say against the job; from public numbers only."""
+    threshold, facts = plan.query.threshold, plan.facts
+    if threshold is not None and 2 * threshold.threshold > facts.schema.units:
+        told = "the threshold is more than half of all units: few groups or none will be shown"
+        return [f"{told}. Ask for more ε, a smaller max_groups_per_unit, or coarser groups"]
+    return []
 
 
 def facts_of(connection: Connection, asset: str) -> PublicFacts:
@@ -268,14 +282,22 @@ def _insert(
     return job
 
 
-def _released_before(connection: Connection, identity: str) -> str | None:
-    """The first released job with this identity: its noised result answers all later ones (design R16)."""
-    return connection.execute(
-        select(jobs.c.id)
-        .where(jobs.c.identity == identity, jobs.c.mode == REAL, jobs.c.state == JobState.RELEASED.value)
-        .order_by(jobs.c.sequence)
-        .limit(1)
-    ).scalar()
+def _answering(connection: Connection, identity: str) -> str | None:
+    """The job whose noised result answers all later ones with this identity (design R16): released, or on its way.
+
+    Jobs run in the order of their submission, so one that is on its way has ended before this one starts.
+    """
+    own = (jobs.c.identity == identity) & (jobs.c.mode == REAL) & jobs.c.reuse_of.is_(None)
+    for states in ((JobState.RELEASED,), (JobState.QUEUED, JobState.RUNNING)):
+        found = connection.execute(
+            select(jobs.c.id)
+            .where(own, jobs.c.state.in_([state.value for state in states]))
+            .order_by(jobs.c.sequence)
+            .limit(1)
+        ).scalar()
+        if found is not None:
+            return str(found)
+    return None
 
 
 def _own(connection: Connection, principal: Principal, job: str, action: Action) -> Job:

@@ -129,7 +129,7 @@ def _unauthenticated() -> Unauthenticated:
     return Unauthenticated(
         "token.invalid",
         "no valid token came with the request",
-        way_out="banyan login, with a token of an administrator",
+        way_out="banyan login, with a token that an administrator gives you",
     )
 
 

@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from pathlib import Path
@@ -34,9 +35,7 @@ class Demo:
     """One run: its folder, its server, the tokens of its people."""
 
     def __init__(self) -> None:
-        self.folder = DEMO / "run"
-        shutil.rmtree(self.folder, ignore_errors=True)
-        self.folder.mkdir(parents=True)
+        self.folder = Path(tempfile.mkdtemp(prefix="run-", dir=DEMO))
         self.port = free_port()
         self.tokens: dict[str, str] = {}
         self.server: subprocess.Popen[bytes] | None = None
@@ -243,11 +242,14 @@ def serve(demo: Demo) -> None:
 
 def main() -> None:
     """Tell, or serve."""
+    DEMO.mkdir(parents=True, exist_ok=True)
     demo = Demo()
     try:
         serve(demo) if "--serve" in sys.argv[1:] else tell(demo)
     finally:
         demo.stop()
+    # After a failure the folder stays, with the server's log.
+    shutil.rmtree(demo.folder)
 
 
 if __name__ == "__main__":

@@ -160,10 +160,10 @@ class Town(LiveServer):
         filters += ["--filter", f"status={status}"] if status else []
         return docker(self.behind or self.engine, "ps", "-aq", "--no-trunc", *filters).split()
 
-    def processes(self):
+    def processes(self, *, agents=False):
         """(pid, start time) -> command of every process that serves this state folder: by its environment, or by its parents.
 
-        Ray's workers overwrite their environment with a title, so they are found as children.
+        Two idle agents of Ray are left out: they take a minute to notice that their raylet was killed.
         """
         table = {}
         mark = f"BANYAN_STATE_FOLDER={self.state}".encode()
@@ -179,7 +179,7 @@ class Town(LiveServer):
         ours = {pid for pid, (_, marked, _, _) in table.items() if marked}
         while more := {pid for pid, (parent, *_) in table.items() if parent in ours} - ours:
             ours |= more
-        return {table[pid][2]: table[pid][3] for pid in ours}
+        return {table[pid][2]: table[pid][3] for pid in ours if agents or "Agent" not in table[pid][3]}
 
     def process_with(self, *words):
         """The pid of one of its processes: the first word decides that is in the command of any."""
@@ -275,7 +275,7 @@ def town_in(folder, prepared, docker_host, **settings):
         assert made.containers() == []
         assert made.plaintext() == []
     finally:
-        _put_away({**seen, **made.processes()}, made)
+        _put_away({**seen, **made.processes(agents=True)}, made)
 
 
 def _put_away(processes, town):

@@ -22,7 +22,7 @@ from policies.policy_file import parse_policy
 from policies.usage import UsagePolicy
 
 router = APIRouter()
-Ending = Literal["reject", "suspend", "revoke"]
+Step = Literal["reject", "suspend", "revoke"]
 ENDINGS = {"reject": lifecycle.reject, "suspend": lifecycle.suspend, "revoke": lifecycle.revoke}
 
 
@@ -32,6 +32,12 @@ class Verdict(BaseModel):
     model_config = ConfigDict(extra="forbid")
     digest: str = Field(max_length=80)
     reason: str = Field("", max_length=500)
+
+
+class Ending(Verdict):
+    """A decision against a policy says why."""
+
+    reason: str = Field(min_length=1, max_length=500)
 
 
 def verdict_of(document: Document) -> Verdict:
@@ -90,7 +96,7 @@ def approve(server: TheServer, caller: Caller, name: str, verdict: TheVerdict) -
 
 
 @router.post("/policies/{name}/{step}")
-def end(server: TheServer, caller: Caller, name: str, step: Ending, verdict: TheVerdict) -> dict[str, Any]:
+def end(server: TheServer, caller: Caller, name: str, step: Step, verdict: TheVerdict) -> dict[str, Any]:
     """Reject a proposal, suspend a policy, or revoke it for good."""
     with server.journal.writing() as tx:
         return ENDINGS[step](tx, name, verdict.digest, caller, verdict.reason).to_json(tx.now)

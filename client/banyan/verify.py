@@ -164,6 +164,10 @@ def root_from(leaf: bytes, index: int, size: int, path: Sequence[bytes]) -> byte
     return found
 
 
+class _Told(ValueError):
+    """A failure in words of our own; any other ValueError speaks the words of a library."""
+
+
 @contextmanager
 def _step(name: str) -> Iterator[None]:
     """Every way in which a step can fail becomes the one error that names it."""
@@ -173,8 +177,10 @@ def _step(name: str) -> Iterator[None]:
         raise VerificationError(name, "the signature does not fit the text and the trusted key") from None
     except (KeyError, TypeError, AttributeError, RecursionError):
         raise VerificationError(name, "a part is missing or of the wrong kind") from None
-    except ValueError as problem:
+    except _Told as problem:
         raise VerificationError(name, str(problem)) from None
+    except ValueError:
+        raise VerificationError(name, "a part is not of the form that it must have") from None
 
 
 def _receipt(content: bytes) -> Any:
@@ -207,12 +213,12 @@ def _json(content: bytes) -> Any:
         return dict(pairs)
 
     def refuse(text: str) -> None:
-        raise ValueError(f"{text} is not a JSON number")
+        raise _Told(f"{text[:20]} is not a JSON number")
 
     try:
         return json.loads(content.decode(), object_pairs_hook=once, parse_constant=refuse)
     except (json.JSONDecodeError, UnicodeDecodeError):
-        raise ValueError("it is not JSON") from None
+        raise _Told("it is not JSON") from None
 
 
 def _base64(text: str, length: int | None = None) -> bytes:
@@ -228,4 +234,4 @@ def _sha256(content: bytes) -> str:
 
 def _demand(holds: bool, otherwise: str) -> None:
     if not holds:
-        raise ValueError(otherwise)
+        raise _Told(otherwise)

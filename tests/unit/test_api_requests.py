@@ -236,6 +236,13 @@ def test_a_verdict_that_says_nothing_is_refused(world, verdict):
         refused(world.call("olga", "POST", f"/v1/policies/visits-research/{step}", content=verdict, headers=JSON))
 
 
+def test_bounds_that_are_equal_are_refused_at_registration(world):
+    """A column whose values are all one number would be summed without noise (T06)."""
+    for bounds in ("lower: 0, upper: 0", "lower: 7, upper: 7", "lower: 9, upper: 3"):
+        text = VISITS.replace("lower: 0, upper: 110", bounds).replace("/visits", "/other")
+        assert refused(world.call("olga", "POST", "/v1/assets", content=text.encode())) == "declaration.bounds"
+
+
 UPLOADS = {
     "nothing": b"",
     "bytes": bytes(range(256)) * 40,

@@ -172,6 +172,13 @@ def test_the_story_is_a_whole_one(whole_story):
     assert {lane["end"] for lanes in whole_story.opened for lane in lanes.values()} == {"completed"}
 
 
+def test_every_release_is_issued_at_the_moment_that_was_planned_at_its_start(whole_story):
+    planned = {entry["subject"]: entry["facts"]["release_at"] for entry in whole_story.log if entry["type"] == "job:started"}
+    issued = {entry["facts"]["job"]: entry["time"] for entry in whole_story.log if entry["type"] == "release:issued"}
+    assert len(issued) == 4
+    assert issued == {job: planned[job] for job in issued}
+
+
 def test_one_person_more_changes_nothing_in_the_whole_story(whole_story):
     check_same(whole_story, Watched(WHOLE, honest, Researcher.whole_story))
 

@@ -561,22 +561,28 @@ class Slowly(Executor):
         return Pending()
 
 
-@pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
-def test_nobody_can_tell_how_long_the_gate_took(hospital, share):
+def signed_and_shown(share):
+    """State, log size as signed, and events with their times, step after step, of a job whose gate takes this share of its time."""
+    with quick_folder() as folder:
+        hospital = Hospital(Path(folder))
+        job = hospital.submit()
+        plan, seen = hospital.job(job).plan, []
+        reconciler = hospital.process(gating=Slowly(hospital.clock, share * (plan["gate_seconds"] - SEAL_SECONDS)))
+        while hospital.state(job) == "queued" or hospital.state(job) == "running":
+            reconciler.step()
+            passed = round((hospital.clock.now() - NOW).total_seconds(), 2)
+            seen.append((passed, hospital.state(job), hospital.signer.newest().size))
+            hospital.clock.advance(0.05)
+        events = [(entry["type"], entry["time"]) for entry in hospital.entries()]
+        hospital.close()
+    assert seen[-1][:2] == (plan["seconds"], "released")
+    return seen, events
+
+
+def test_nobody_can_tell_how_long_the_gate_took():
     """States, log and checkpoint sizes are the same at the same times, whether the gate is done at once or just in time (R9)."""
-    job = hospital.submit()
-    seconds = share * (hospital.job(job).plan["gate_seconds"] - SEAL_SECONDS)
-    reconciler = hospital.process(gating=Slowly(hospital.clock, seconds))
-    timeline = []
-    while hospital.state(job) != "released":
-        reconciler.step()
-        head = hospital.signer.newest()
-        timeline.append((round((hospital.clock.now() - NOW).total_seconds(), 1), hospital.state(job), head.size))
-        hospital.clock.advance(TICK)
-    plan = hospital.job(job).plan
-    sealed = next(at for at, _, size in timeline if size > timeline[0][2])
-    assert sealed == pytest.approx(plan["seconds"] - SEAL_SECONDS, abs=TICK)
-    assert timeline[-1][0] == plan["seconds"]
+    at_once = signed_and_shown(0.0)
+    assert signed_and_shown(0.5) == signed_and_shown(0.99) == at_once
 
 
 def test_a_gate_that_is_late_delays_the_release_by_a_whole_plan_and_not_until_it_happens_to_be_done(hospital, caplog):
@@ -606,6 +612,26 @@ def test_noise_is_drawn_once_a_process_that_takes_over_issues_what_was_sealed(ho
     assert (after.id, after.sealed, after.output, after.salt) == (before.id, before.sealed, before.output, before.salt)
     assert hospital.entries("release:issued")[0]["facts"]["output"] == before.output
     assert [len(hospital.entries(kind)) for kind in ("release:sealed", "job:restarted")] == [1, 0]
+
+
+def test_a_process_killed_with_its_noise_drawn_but_not_sealed_leaves_none_of_it(hospital):
+    job = hospital.submit()
+    drawn = []
+
+    class Kept(Immediately):
+        def submit(self, function, /, *arguments, **named):
+            drawn.append(super().submit(function, *arguments, **named))
+            return drawn[-1]
+
+    first = hospital.process(gating=Kept())
+    while not drawn:
+        first.step()
+        hospital.clock.advance(0.05)
+    assert hospital.sealed(job) is None
+    assert hospital.run_until(hospital.process(), job) == "released"
+    assert len(hospital.entries("release:sealed")) == 1
+    shown = hospital.service.result(hospital.researcher, job)
+    assert shown["rows"] != drawn[0].result().table["rows"]
 
 
 def test_sealing_again_keeps_the_first_noise(hospital):
