@@ -54,6 +54,10 @@ class Job:
             "release_at": None if self.release_at is None else clock.text_of(self.release_at),
             "refusal": self.refusal,
             "epsilon": self.request["epsilon"],
+            "charged": self.touched and self.mode == REAL,
+            "purpose": self.request["purpose"],
+            "policy": None if self.policy is None else self.policy["name"],
+            "query": self.request["query"],
             "plan": self.plan,
         }
 

@@ -17,6 +17,8 @@ from privacy.sql.tree import Aggregate
 SHORTEST = 0.5
 LONGEST = 1024.0
 START_SAFETY = 2.0
+# Seconds of one core for a block, whatever is in it: a process, a connection, and a statement to parse and plan.
+BLOCK, BLOCK_PER_CHARACTER = 0.06, 1e-5
 # Microseconds of one core. A scanned row: DuckDB reads, filters and pre-aggregates it.
 ROW, ROW_PER_COLUMN, ROW_PER_CHARACTER = 0.6, 0.2, 0.002
 # A pair of unit and group: the bounded pass, in Python.
@@ -58,7 +60,8 @@ def lanes_for(block_count: int, node: Node) -> int:
 def schedule_for(query: QueryPlan, schema: TableSchema, block_count: int, node: Node) -> Schedule:
     """The schedule of a query. Raises Invalid (`plan.too_long`) where its worst case is beyond what may be planned."""
     blocks_per_lane = -(-block_count // lanes_for(block_count, node))
-    work = _row_seconds(query, schema) * node.slowness / block_count * blocks_per_lane
+    block = BLOCK + BLOCK_PER_CHARACTER * len(query.block_sql) + _row_seconds(query, schema) / block_count
+    work = block * node.slowness * blocks_per_lane
     gate = GATE_SECONDS + SEAL_SECONDS + _gate_seconds(query, schema) * node.slowness
     start = node.start_seconds * START_SAFETY
     seconds = SHORTEST

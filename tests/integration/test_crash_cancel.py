@@ -47,7 +47,7 @@ def test_a_queued_job_is_cancelled_and_its_reservation_comes_back(town):
     spent = town.client("rob").budget()
     assert second.wait(30).state == "cancelled"
     assert set(town.of_job(second.id)) == {
-        "job:submitted", "budget:reserved", "job:cancel-asked", "budget:released", "job:cancelled",
+        "job:submitted", "budget:reserved", "job:cancel-asked", "job:cancelled", "budget:released",
     }  # fmt: skip
     assert town.wait(first.id) == "released"
     assert float(spent[0]["spent"]["epsilon"]) - float(town.client("rob").budget()[0]["spent"]["epsilon"]) > 0.019

@@ -173,7 +173,9 @@ def test_the_story_is_a_whole_one(whole_story):
 
 
 def test_every_release_is_issued_at_the_moment_that_was_planned_at_its_start(whole_story):
-    planned = {entry["subject"]: entry["facts"]["release_at"] for entry in whole_story.log if entry["type"] == "job:started"}
+    planned = {
+        entry["subject"]: entry["facts"]["release_at"] for entry in whole_story.log if entry["type"] == "job:started"
+    }
     issued = {entry["facts"]["job"]: entry["time"] for entry in whole_story.log if entry["type"] == "release:issued"}
     assert len(issued) == 4
     assert issued == {job: planned[job] for job in issued}

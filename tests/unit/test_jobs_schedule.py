@@ -69,5 +69,11 @@ def test_a_query_that_cannot_be_planned_for_is_refused():
     assert refusal.value.code == "plan.too_long"
 
 
+def test_a_long_statement_gets_time_to_be_planned_in_every_block():
+    long = "SELECT COUNT(*) FROM t WHERE " + " OR ".join(f"x0 = {i % 10}" for i in range(2_000))
+    small = replace(SCHEMA, rows=5_000, units=1_000)
+    assert scheduled(long, small).block_seconds > scheduled("SELECT COUNT(*) FROM t", small).block_seconds + 0.2
+
+
 def test_a_slower_node_plans_for_longer():
     assert scheduled(averages(8, "k"), node=replace(NODE, slowness=8.0)).seconds > scheduled(averages(8, "k")).seconds

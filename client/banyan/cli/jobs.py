@@ -41,6 +41,9 @@ def show(job_id: JobId, as_json: Json = False) -> None:
         return
     screen.say(f"{job.id}  {_status(job)}")
     screen.say(f"{job.data.get('asset')}, ε {_epsilon(job)}, submitted {_submitted(job)}")
+    paid = "charged" if job.data.get("charged") else "not charged"
+    screen.say(f"for {job.data.get('purpose')}, policy {job.data.get('policy') or 'none'}, {paid}")
+    screen.say([f"  {line}" for line in str(job.data.get("query") or "").splitlines()])
     if job.refusal is not None:
         screen.say(str(job.refusal).split("\n"))
     if job.data.get("plan"):

@@ -48,7 +48,7 @@ def show(name: Name, as_json: Json = False) -> None:
     if as_json:
         screen.say_json(found)
     else:
-        screen.say_fields(screen.flat(found))
+        screen.say_fields(screen.flat(_readable(found)))
 
 
 @policies.command()
@@ -108,12 +108,20 @@ def _in_force(client: Client, name: str) -> str:
     return str((deciding if isinstance(deciding, Mapping) else found).get("digest"))
 
 
+def _readable(found: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A policy without people and organisations is open to everybody, and must not read as open to none."""
+    content = found.get("policy")
+    if not isinstance(content, Mapping) or content.get("people") or content.get("organisations"):
+        return found
+    return {**found, "policy": {**content, "people": ["everybody"], "organisations": ["all"]}}
+
+
 def _read_and_agreed(found: Mapping[str, Any], *, yes: bool) -> str:
     """The digest of what the person has just read. Only a person at a terminal, or --yes, can agree."""
     if not yes:
         if not sys.stdin.isatty():
             raise typer.BadParameter("an approval is of a content: give --digest, or --yes")
-        screen.say_fields(screen.flat(found))
+        screen.say_fields(screen.flat(_readable(found)))
         typer.confirm("Approve this?", abort=True)
     return str(found.get("digest"))
 
