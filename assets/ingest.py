@@ -120,12 +120,6 @@ class Ingest:
 def _check_declared_size(accepted: Accepted) -> None:
     """Plans are made for at most EXCESS times the declared numbers: beyond them an honest partial could be cut off (design R9)."""
     declaration = accepted.declaration
-    if not accepted.rows_kept:
-        raise Conflict(
-            "ingest.nothing_kept",
-            "no row of the file fits the declaration, so there is no new version",
-            way_out="look at the column types, bounds and null_values of the declaration, and at the file",
-        )
     if accepted.rows_kept > EXCESS * declaration.rows or len(accepted.unit.values) > EXCESS * declaration.units:
         raise _too_large()
 
