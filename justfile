@@ -23,7 +23,7 @@ engine: setup
 images: setup
     @{{ with_engine }} {{ python }} runtime_images/build.py
 
-# fetch the two data sets of the demo
+# fetch the data sets of examples/
 demo-data: images
     @{{ with_engine }} {{ python }} scripts/demo_data.py
 
@@ -35,6 +35,7 @@ check: setup
     {{ bin }}/mypy scripts/*.py
     {{ bin }}/mypy runtime_images/*.py
     {{ bin }}/mypy runtime_images/query/runner.py
+    {{ bin }}/mypy runtime_images/python/runner.py
     {{ bin }}/lint-imports
     {{ python }} scripts/lock.py --check
     {{ python }} -m pytest -q tests/architecture
@@ -52,8 +53,8 @@ test *args: demo-data
 test-all *args: demo-data
     {{ with_engine }} {{ python }} -m pytest {{ args }}
 
-# hostile programs against the sandbox and the gate
-test-attacks *args: demo-data
+# hostile programs against the sandbox, in every tier the engine has; ends with a table
+test-attacks *args: images
     {{ with_engine }} {{ python }} -m pytest tests/attacks {{ args }}
 
 # measure the privacy loss of pass and gate on neighbouring inputs
@@ -83,3 +84,11 @@ lock *args: setup
 # what the pass and the gate cost, beside what is planned for them
 bench-costs: setup
     {{ python }} -m benchmarks.costs
+
+# how accurate the example programs are on the real data; writes docs/examples.md
+bench-accuracy: demo-data
+    {{ with_engine }} {{ python }} -m benchmarks.program_accuracy
+
+# what a block of a program costs beside its own work, and 1,000 blocks in two lanes
+bench-programs: images
+    {{ with_engine }} {{ python }} -m benchmarks.programs

@@ -11,8 +11,11 @@ from api import wiring
 from api.wiring import Server
 from audit import log
 from core.errors import BanyanError, Unavailable
+from core.tier import Tier
+from sandbox import tiers
+from sandbox.block_check import block_check
 from sandbox.docker_runtime import DockerRuntime
-from sandbox.self_check import Verdict, self_check
+from sandbox.self_check import Check, Verdict, self_check
 from sandbox.spec import OWNER, ContainerSpec
 
 START_RUNS = 5
@@ -37,7 +40,7 @@ def examine() -> list[Finding]:
         _tried("log", lambda: _log_holds(server)),
         _tried("tmpfs", lambda: _staging_is_tmpfs(server.settings.staging_folder)),
     ]
-    findings += [_tried("start time", lambda: _start_time(server)), *_isolation(server)]
+    findings += [_tried("start time", lambda: _start_time(server)), *_isolation(server), *_programs(server)]
     return findings
 
 
@@ -80,7 +83,7 @@ def _start_time(server: Server) -> str:
         begun = time.perf_counter()
         runtime.run(
             ContainerSpec(
-                image=server.jobs.image,
+                image=server.jobs.host.images["query"].id,
                 command=("python3", "-I", "-c", "import duckdb, pyarrow"),
                 labels={OWNER: server.instance},
             ),
@@ -100,9 +103,37 @@ def _start_time(server: Server) -> str:
 
 def _isolation(server: Server) -> Iterator[Finding]:
     try:
-        checks = self_check(DockerRuntime(server.settings.engine), server.jobs.image)
+        checks = self_check(DockerRuntime(server.settings.engine), server.jobs.host.images["query"].id)
     except BanyanError as problem:
         yield Finding("engine", good=False, text=problem.text)
         return
-    for check in checks:
-        yield Finding(check.name, good=check.verdict is Verdict.HELD, text=check.found or check.promise)
+    yield from map(_finding, checks)
+
+
+def _programs(server: Server) -> Iterator[Finding]:
+    """The tiers that this machine can do for programs and, where blocks share a container, what one of them could get."""
+    settings, image = server.settings, server.jobs.host.images["python"].id
+    runtime = DockerRuntime(settings.engine)
+    try:
+        tried = tiers.probe(runtime, image, server.instance, settings.oci_runtime)
+        yield from (_tier_finding(found, tried) for found in tried.found)
+        if any(found.available for found in tried.found if found.tier is Tier.ZYGOTE):
+            yield from map(_finding, block_check(runtime, image, server.instance, settings.oci_runtime))
+    except BanyanError as problem:
+        yield Finding("programs", good=False, text=problem.text)
+
+
+def _tier_finding(found: tiers.Found, tried: tiers.Tiers) -> Finding:
+    """A tier that is missing is no fault where a stronger one takes its place."""
+    name = f"tier {found.tier}"
+    if found.available:
+        return Finding(name, good=True, text="a block ran in it")
+    try:
+        instead = tiers.chosen(found.tier, tried)
+    except BanyanError:
+        return Finding(name, good=False, text=f"{found.reason}; programs that ask for it are refused")
+    return Finding(name, good=True, text=f"WARNING: {found.reason}; programs that ask for it get the tier {instead}")
+
+
+def _finding(check: Check) -> Finding:
+    return Finding(check.name, good=check.verdict is Verdict.HELD, text=check.found or check.promise)

@@ -17,12 +17,14 @@ from typing import IO
 
 from api.logs import configure
 from api.reconcile_protocol import READY
-from api.wiring import assemble
+from api.wiring import Server, assemble
+from core.errors import Unavailable
 from jobs.ray_scheduler import RayScheduler
 from jobs.reconciler import Reconciler
 from jobs.releasing import Releasing
 from jobs.scheduler import Scheduler
 from sandbox.docker_runtime import DockerRuntime
+from sandbox.warm import warm
 
 STEP_SECONDS = 0.05
 GATES = 4  # more than one: a gate whose job was cancelled goes on for a while
@@ -52,12 +54,12 @@ def main() -> int:
             ThreadPoolExecutor(GATES),
         )
         try:
-            return _work(reconciler, scheduler, stop)
+            return _work(server, reconciler, scheduler, stop)
         finally:
             reconciler.close()
 
 
-def _work(reconciler: Reconciler, scheduler: Scheduler, stop: threading.Event) -> int:
+def _work(server: Server, reconciler: Reconciler, scheduler: Scheduler, stop: threading.Event) -> int:
     swept = False
     sys.stdout.write(READY)
     sys.stdout.flush()
@@ -66,11 +68,25 @@ def _work(reconciler: Reconciler, scheduler: Scheduler, stop: threading.Event) -
             _log.critical("the scheduler is gone")
             return 1
         if not swept:
-            swept = reconciler.try_sweep()
+            swept = reconciler.try_sweep() and _is_warm(server)
         if swept:
             reconciler.step()
         stop.wait(STEP_SECONDS if swept else 1.0)
     return 0
+
+
+def _is_warm(server: Server) -> bool:
+    """Every program warms its image again; the first time after a start of the machine takes longer than a plan allows for."""
+    try:
+        warm(
+            DockerRuntime(server.settings.engine),
+            server.jobs.host.images["python"].id,
+            {"banyan.owner": server.instance},
+        )
+    except Unavailable as problem:
+        _log.warning("the image for programs could not be read: %s", problem.code)
+        return problem.code != "engine.unreachable"
+    return True
 
 
 def _stop_with_parent(stop: threading.Event) -> None:

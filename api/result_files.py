@@ -16,7 +16,7 @@ KEYS = {"int": pa.int64(), "bool": pa.bool_()}  # dates, decimals and texts are 
 # A released table writes whole numbers without a point, and as text where JSON would not hold them exactly.
 CELLS: Mapping[pa.DataType, Callable[[Any], Any]] = {
     pa.int64(): lambda cell: int(cell) if isinstance(cell, str) else cell,
-    pa.float64(): float,
+    pa.float64(): lambda cell: None if cell is None else float(cell),  # a median has no interval
     pa.bool_(): lambda cell: cell,
     pa.string(): lambda cell: cell,
 }
@@ -49,7 +49,7 @@ def _harmless(cell: Any) -> Any:
 
 def as_parquet(result: dict[str, Any]) -> bytes:
     """Parquet; guarantee and notes are in the file's metadata under `banyan`. The types follow from the plan, whatever the figures."""
-    told = {name: result[name] for name in ("job", "mode", "guarantee", "notes", "receipt")}
+    told = {name: result[name] for name in ("job", "mode", "guarantee", "notes", "receipt", "reused")}
     types = _types(result)
     arrays = [pa.array(map(CELLS[types[name]], cells), types[name]) for name, cells in _flat(result).items()]
     fields = [pa.field(name, kind) for name, kind in types.items()]

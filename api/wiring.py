@@ -19,9 +19,12 @@ from core.database import engine_for
 from core.errors import Conflict, Unavailable
 from core.migrate import is_current, upgrade
 from core.settings import Settings, read_settings
+from jobs.isolation import Isolation
+from jobs.kind import Host, Image
 from jobs.schedule import Node
 from jobs.service import JobService
 from jobs.staging import Staging
+from sandbox.docker_runtime import DockerRuntime
 
 
 @dataclass(frozen=True)
@@ -112,7 +115,7 @@ def assemble(settings: Settings | None = None) -> Server:
         journal=journal,
         keys=keys,
         ingest=Ingest(journal, LocalObjectStore(blocks), keys),
-        jobs=JobService(journal, keys, node, image_id(settings.images_file, "query")),
+        jobs=JobService(journal, keys, host_of(settings, node, instance)),
         staging=Staging(
             keys=keys,
             node=node,
@@ -137,12 +140,19 @@ def _check_lanes(lanes: int) -> None:
         )
 
 
-def image_id(images: Path, name: str) -> str:
-    """The pinned id of an image, as the image build wrote it. Raises Unavailable (`image.unknown`)."""
+def host_of(settings: Settings, node: Node, instance: str) -> Host:
+    """What jobs are planned for. Which tiers of isolation the engine can do is found out when the first program is planned."""
+    images = {name: image_of(settings.images_file, name) for name in ("query", "python")}
+    isolation = Isolation(DockerRuntime(settings.engine), images["python"].id, instance, settings.oci_runtime)
+    return Host(images, node, isolation.tier_for, oci_runtime=settings.oci_runtime)
+
+
+def image_of(images: Path, name: str) -> Image:
+    """An image by its pinned id, as the image build wrote it. Raises Unavailable (`image.unknown`)."""
     try:
-        found = json.loads(images.read_text(encoding="utf-8"))[name]["id"]
+        found = json.loads(images.read_text(encoding="utf-8"))[name]
+        return Image(str(found["id"]), frozenset(found.get("modules", ())))
     except (OSError, ValueError, KeyError):
         raise Unavailable(
-            "image.unknown", f"the image build has not written {images}", way_out="run just images"
+            "image.unknown", f"the image build has not written {name} to {images}", way_out="run just images"
         ) from None
-    return str(found)

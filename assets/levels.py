@@ -1,4 +1,4 @@
-"""What each level of the scale S0-S5 demands: whether it may be ingested, its caps on epsilon and delta, its approvals."""
+"""What each level of the scale S0-S5 demands: may it be ingested, caps on epsilon and delta, approvals, the isolation of programs."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from fractions import Fraction
 from functools import cache
 from pathlib import Path
 
+from core.tier import Tier
 from core.units import exact
 
 
@@ -25,6 +26,7 @@ class Level:
     delta_cap: Fraction
     delta_units_power: Fraction
     approvals: int
+    isolation: Tier
 
     def admits_delta(self, delta: Fraction, units: int) -> bool:
         """Whether `delta` is within both caps: the level's own, and 1 / (10 · units^power), compared without roots."""
@@ -60,4 +62,5 @@ def _level(code: str, entry: Mapping[str, object]) -> Level:
         delta_cap=exact(str(entry["delta_cap"])),
         delta_units_power=exact(str(entry["delta_units_power"])),
         approvals=int(str(entry["approvals"])),
+        isolation=Tier(str(entry["isolation"])),
     )

@@ -58,7 +58,7 @@ def mock_blocks(declaration: Declaration, rows: int, seed: int, block_count: int
     accepted: Accepted = accept(mock_table(declaration, rows, seed), declaration)
     if accepted.rows_kept != rows:
         raise RuntimeError("mock data broke its own declaration")
-    key = hashlib.sha256(canonical(["banyan.mock/1", declaration.digest])).digest()
+    key = hashlib.sha256(canonical(["banyan.mock/1", declaration.population.name])).digest()
     return [parquet_bytes(table) for table in placed(accepted, key, block_count)]
 
 

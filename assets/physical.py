@@ -29,7 +29,7 @@ def arrow_type(column: Column) -> pa.DataType:
 
 def arrow_schema(schema: TableSchema) -> pa.Schema:
     """The Arrow schema of every block of a table."""
-    return pa.schema([pa.field(column.name, arrow_type(column)) for column in schema.columns])
+    return pa.schema([pa.field(column.name, arrow_type(column), nullable=column.nullable) for column in schema.columns])
 
 
 def parquet_bytes(table: pa.Table) -> bytes:

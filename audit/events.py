@@ -69,7 +69,7 @@ FACTS: Mapping[EventType, frozenset[str]] = {
     EventType.BUDGET_RESERVED: frozenset({"population", "job", "policy", "principal", "organisation", "loss", "asked"}),
     EventType.BUDGET_COMMITTED: frozenset({"population", "job"}),
     EventType.BUDGET_RELEASED: frozenset({"population", "job"}),
-    EventType.JOB_SUBMITTED: frozenset({"asset", "version", "identity", "mode", "policy", "plan"}),
+    EventType.JOB_SUBMITTED: frozenset({"asset", "version", "joined", "identity", "mode", "policy", "plan"}),
     EventType.JOB_REFUSED: frozenset({"asset", "code"}),
     EventType.JOB_STARTED: frozenset({"release_at", "attempt"}),
     EventType.JOB_RESTARTED: frozenset({"release_at", "attempt"}),

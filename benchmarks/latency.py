@@ -12,6 +12,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,7 @@ def lanes(server: LiveServer, jobs: list[str]) -> dict[str, list[float]]:
 
 def _empty(work: LaneWork) -> LaneWork:
     """The same lane without blocks: what starting a container and its imports cost."""
-    return LaneWork(**{**vars(work), "blocks": (), "plain": {}, "lane": work.lane})
+    return replace(work, tables=tuple(replace(table, blocks=(), plain={}) for table in work.tables))
 
 
 def main() -> None:

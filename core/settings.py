@@ -42,6 +42,11 @@ class Settings(BaseSettings):
     images_file: Path = Field(
         Path(".banyan/images.json"), description="Written by the image build: which image id is which."
     )
+    oci_runtime: str | None = Field(
+        None,
+        pattern=r"^[a-z][a-z0-9-]{0,40}$",
+        description="OCI runtime of the containers that run programs, such as runsc; the engine must know it. By default the engine's own.",
+    )
     lanes: int = Field(2, ge=1, le=64, description="Containers that run at the same time, each with a core of its own.")
     lane_memory_bytes: int = Field(
         1 << 30, ge=256 << 20, description="Memory (and swap) of one lane's container, in bytes."

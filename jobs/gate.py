@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from privacy.sql.combine import combine, read_partial
 from privacy.sql.plan_model import QueryPlan
-from privacy.sql.release import ReleasedTable, release
+from privacy.sql.release import release
+from privacy.table import ReleasedTable
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,20 @@ from typing import Any
 from sqlalchemy import Connection, Row, select
 
 from core import clock
+from core.canonical import digest
 from core.errors import NotFound
 from jobs.records import jobs
 from jobs.transitions import JobState
 
 REAL, MOCK = "real", "mock"
+
+
+@dataclass(frozen=True)
+class Joined:
+    """An asset that a job reads, with the version that it was admitted on; a mock job needs none."""
+
+    asset: str
+    version: str | None
 
 
 @dataclass(frozen=True)
@@ -29,6 +38,7 @@ class Job:
     organisation: str
     asset: str
     version: str | None
+    joined: tuple[Joined, ...]
     request: dict[str, Any]
     plan: dict[str, Any]
     identity: str
@@ -42,6 +52,11 @@ class Job:
     touched: bool
     refusal: dict[str, Any] | None
 
+    @property
+    def inputs(self) -> tuple[Joined, ...]:
+        """Every asset that it reads, the first one first."""
+        return (Joined(self.asset, self.version), *self.joined)
+
     def view(self) -> dict[str, Any]:
         """What its owner sees. Nothing here depends on protected data."""
         return {
@@ -49,6 +64,7 @@ class Job:
             "state": PUBLIC_STATE[self.state],
             "mode": self.mode,
             "asset": self.asset,
+            "joined": [joined.asset for joined in self.joined],
             "submitted_at": clock.text_of(self.submitted_at),
             "waiting": self._waiting(),
             "release_at": None if self.release_at is None else clock.text_of(self.release_at),
@@ -57,9 +73,16 @@ class Job:
             "charged": self.touched and self.mode == REAL,
             "purpose": self.request["purpose"],
             "policy": None if self.policy is None else self.policy["name"],
-            "query": self.request["query"],
+            "kind": self.plan["kind"],
+            "query": self.request.get("query"),
+            "program": self.plan.get("program"),
             "plan": self.plan,
         }
+
+    @property
+    def code(self) -> str:
+        """The digest of what the researcher wrote: the query's text, or the program's."""
+        return digest(self.request["query"]) if "query" in self.request else str(self.plan["program"]["digest"])
 
     def _waiting(self) -> str | None:
         if self.state is JobState.QUEUED:
@@ -93,6 +116,7 @@ def job_of(row: Row[Any]) -> Job:
     return Job(
         **{name: values[name] for name in ("id", "sequence", "mode", "principal", "organisation", "asset", "version")},
         state=JobState(values["state"]),
+        joined=tuple(Joined(**entry) for entry in json.loads(values["joined"])),
         request=json.loads(values["request"]),
         plan=json.loads(values["plan"]),
         identity=values["identity"],

@@ -1,28 +1,25 @@
-"""From a request to a plan: what will run, what it costs, what to expect; from public facts only, never from data (design R10)."""
+"""What every planned job has, whatever its kind: facts, price, schedule; from public facts only, never from data (design R10)."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 from core.canonical import digest
-from core.errors import Invalid
 from core.units import text_of
-from jobs.request import KIND, JobRequest
-from jobs.schedule import Node, Schedule, lanes_for, schedule_for
-from privacy.accountant import Accountant
+from jobs.schedule import Schedule
+from privacy.accountant import Accountant, Loss
 from privacy.schema import TableSchema
-from privacy.sql.clipping import Clip
-from privacy.sql.plan import plan_query
-from privacy.sql.plan_model import QueryPlan, QueryRequest
-
-VALUE_PARTS = ("", "_standard_error", "_low", "_high")
-MAX_OUTPUT_BYTES = 1 << 30
 
 
 @dataclass(frozen=True)
 class PublicFacts:
-    """All that planning may know of an asset: its declaration's facts, the population's block count, the newest version's number."""
+    """All that planning may know of an asset: its declaration's facts, the population's block count, the newest version's number.
+
+    `joined` are the facts of further assets of the same population; `level` is then the highest of all.
+    """
 
     asset: str
     level: str
@@ -31,123 +28,71 @@ class PublicFacts:
     schema: TableSchema
     block_count: int
     version: int | None
+    joined: tuple[PublicFacts, ...] = ()
+
+    @property
+    def all(self) -> tuple[PublicFacts, ...]:
+        """Of every asset that the job reads."""
+        return (self, *self.joined)
 
 
 @dataclass(frozen=True)
 class JobPlan:
-    """A planned job; its schedule holds whatever the data (design R9)."""
+    """A planned job; its schedule holds whatever the data (design R9).
 
+    `told` is what its kind adds to the stored form; `identity` what makes two jobs of the kind the same, beside what all have.
+    """
+
+    kind: str
     facts: PublicFacts
-    query: QueryPlan
+    epsilon: Fraction
+    delta: Fraction
+    price: Loss
     image: str
     lanes: int
     schedule: Schedule
     memory_bytes: int
-    clip: Clip
+    told: Mapping[str, Any]
+    identity: Mapping[str, Any]
+    tips: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """The stored form, which is also what a researcher sees: the query's own plan and the price of it."""
-        query, facts = self.query, self.facts
+        """The stored form, which is also what a researcher sees: the kind's own plan and the price of it."""
+        facts = self.facts
         return {
-            "kind": KIND,
+            "kind": self.kind,
             "asset": facts.asset,
             "version": facts.version,
             "level": facts.level,
+            "joined": [{"asset": other.asset, "version": other.version} for other in facts.joined],
             "rows": facts.schema.rows,
             "units": facts.schema.units,
             "unit": facts.schema.unit,
             "population": facts.population,
-            "price": {"epsilon": text_of(query.epsilon), "delta": text_of(query.delta)},
-            "outputs": [
-                {"name": entry.name, "kind": entry.kind, "noise_95": entry.noise_95, "clipping": entry.clipping}
-                for entry in query.forecast
-            ],
-            "keys": [{"name": key.name, "public": key.values is not None} for key in query.keys],
-            "cells": query.cells,
-            "threshold": None if query.threshold is None else {"units": query.threshold.threshold},
-            "bounds": {
-                "max_groups_per_unit": query.max_groups,
-                "max_rows_per_group": query.max_rows,
-                "clip": {column: [f"{lower:f}", f"{upper:f}"] for column, lower, upper in self.clip},
-            },
+            "price": {"epsilon": text_of(self.epsilon), "delta": text_of(self.delta)},
             "image": self.image,
-            "blocks": facts.block_count,
+            "stored_blocks": facts.block_count,
             "lanes": self.lanes,
             "tasks": self.lanes,
             "seconds": self.schedule.seconds,
             "gate_seconds": self.schedule.gate_seconds,
             "block_seconds": self.schedule.block_seconds,
             "memory_bytes": self.memory_bytes,
-            "query": query.to_json(),
+            **self.told,
         }
 
-
-def plan_job(request: JobRequest, facts: PublicFacts, image: str, node: Node) -> JobPlan:
-    """Plan `request`. Raises Invalid with the place in the query for what is not allowed."""
-    query = plan_query(
-        QueryRequest(
-            sql=request.query,
-            epsilon=request.epsilon,
-            delta=request.delta,
-            max_groups_per_unit=request.max_groups,
-            max_rows_per_group=request.max_rows,
-            accountant=facts.accountant,
-            clip=request.clip,
-        ),
-        facts.schema,
-    )
-    _check_names(query)
-    _check_output(query, facts.block_count)
-    lanes = lanes_for(facts.block_count, node)
-    return JobPlan(
-        facts=facts,
-        query=query,
-        image=image,
-        lanes=lanes,
-        schedule=schedule_for(query, facts.schema, facts.block_count, node),
-        memory_bytes=lanes * node.lane_memory_bytes,
-        clip=request.clip,
-    )
-
-
-def _check_names(query: QueryPlan) -> None:
-    """In a file each value has its error and interval beside it; no other column may take their names."""
-    names = [output.name + part for output in query.outputs for part in (VALUE_PARTS if output.key is None else ("",))]
-    for name in names:
-        if names.count(name) > 1:
-            raise Invalid(
-                "sql.name_taken",
-                f"two columns of a saved result would be called {name[:60]}",
-                where={"field": "query"},
-                way_out="another alias for one of them",
-            )
-
-
-def _check_output(query: QueryPlan, block_count: int) -> None:
-    if block_count * query.max_partial_bytes > MAX_OUTPUT_BYTES:
-        raise Invalid(
-            "plan.too_large",
-            "the groups of this query could be more than the gate can take in",
-            where={"field": "query"},
-            way_out="group by fewer or coarser columns, or lower max_groups_per_unit",
+    def digest(self) -> str:
+        """What makes two jobs *identical* (design R16): code and bounds, price, accountant, image, asset version."""
+        return digest(
+            {
+                "kind": self.kind,
+                "asset": self.facts.asset,
+                "version": self.facts.version,
+                "joined": [[other.asset, other.version] for other in self.facts.joined],
+                "epsilon": text_of(self.epsilon),
+                "delta": text_of(self.delta),
+                "accountant": self.facts.accountant.value,
+                "image": self.image,
+                **self.identity,
+            }
         )
-
-
-def identity_of(plan: JobPlan) -> str:
-    """What makes two jobs *identical* (design R16): canonical query, bounds, price, accountant, image, asset version."""
-    query = plan.query
-    return digest(
-        {
-            "kind": KIND,
-            "asset": plan.facts.asset,
-            "version": plan.facts.version,
-            "query": query.canonical_sql,
-            "clip": [[output.name, str(output.lower), str(output.upper)] for output in query.outputs],
-            "max_groups": query.max_groups,
-            "max_rows": query.max_rows,
-            "epsilon": text_of(query.epsilon),
-            "delta": text_of(query.delta),
-            "accountant": query.accountant.value,
-            "image": plan.image,
-        }
-    )

@@ -10,6 +10,7 @@ import base64
 import hashlib
 import json
 import secrets
+from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import Connection, select
@@ -34,10 +35,12 @@ def output_digest(salt: bytes, table: dict[str, Any]) -> str:
     return "sha256:" + hashlib.sha256(salt + canonical(table)).hexdigest()
 
 
-def statement_of(job: Job, release: str, guarantee: dict[str, Any], root: str, spend: Spend) -> dict[str, Any]:
+def statement_of(
+    job: Job, release: str, guarantee: dict[str, Any], roots: Mapping[str, str], spend: Spend
+) -> dict[str, Any]:
     """Everything that the receipt binds, as JSON: public facts, identifiers and hiding digests only.
 
-    `root` is the version's hiding root (design R15).
+    `roots` are the hiding roots of the versions, by asset (design R15).
     """
     return {
         "schema": "banyan.statement/1",
@@ -45,12 +48,15 @@ def statement_of(job: Job, release: str, guarantee: dict[str, Any], root: str, s
         "job": job.id,
         "asset": job.asset,
         "version": job.version,
-        "version_root": root,
+        "version_root": roots[job.asset],
+        "joined": [
+            {"asset": each.asset, "version": each.version, "version_root": roots[each.asset]} for each in job.joined
+        ],
         "purpose": job.request["purpose"],
         "policy": job.policy,
         "submitted_by": job.principal,
         "reviewers": [],
-        "code": digest(job.request["query"]),
+        "code": job.code,
         "request": digest(job.request),
         "plan": digest(job.plan),
         "image": job.plan["image"],

@@ -209,8 +209,7 @@ class Reconciler:
             return
         self._end_lanes(active.job)
         self._keep_sealed(active)
-        partials = {index: data for result in active.results.values() for index, data in result.partials.items()}
-        active.noised = self._gating.submit(self._releasing.noised, active.job, partials)
+        active.noised = self._gating.submit(self._releasing.noised, active.job, dict(active.results))
 
     def _end_gate(self, job: Job, release_at: datetime, noised: Future[Noised]) -> None:
         """Seal at the planned time, whenever the gate was done; if it is not done by the release, release a whole plan later."""

@@ -17,6 +17,7 @@ jobs = Table(
     Column("organisation", Text, nullable=False),
     Column("asset", Text, nullable=False),
     Column("version", Text, nullable=True),  # a mock job needs no version
+    Column("joined", Text, nullable=False),  # JSON: the further assets, each with its version
     Column("request", Text, nullable=False),
     Column("plan", Text, nullable=False),
     Column("identity", Text, nullable=False, index=True),

@@ -21,26 +21,30 @@ from audit.log import Journal, Transaction
 from core import ids
 from core.canonical import canonical, digest
 from core.errors import BanyanError, Conflict
-from jobs.gate import gate
+from jobs.kinds import KINDS
+from jobs.lane import LaneResult
 from jobs.model import MOCK, Job, job_with
 from jobs.moves import move
 from jobs.receipt import new_salt, output_digest, statement_of
 from jobs.records import releases
 from jobs.transitions import JobEvent, JobState
 from policies import budget, permits
-from privacy.guarantee import Guarantee
-from privacy.sql.plan_model import QueryPlan
 
 RELEASE_SEAL = "release"
+MOCK_LOG_LENGTH = 64 << 10
 _log = logging.getLogger("banyan.reconciler")
 
 
 @dataclass(frozen=True)
 class Noised:
-    """A noised table with its guarantee, not seen by anybody yet; `defaulted` blocks are for the operator's alarm only."""
+    """A noised table with its guarantee, not seen by anybody yet; `defaulted` blocks are for the operator's alarm only.
+
+    `mock` is what a job on mock data tells beside.
+    """
 
     table: dict[str, Any]
     guarantee: dict[str, Any]
+    mock: dict[str, Any] | None = None
     defaulted: tuple[int, ...] = ()
 
 
@@ -51,15 +55,22 @@ class Releasing:
     journal: Journal
     keys: KeyRing
 
-    def noised(self, job: Job, partials: Mapping[int, bytes]) -> Noised:
+    def noised(self, job: Job, results: Mapping[int, LaneResult]) -> Noised:
         """Gate what came. Should a defect of ours trip over it, gate nothing instead: that it did must not show (design R9)."""
-        plan, blocks = QueryPlan.from_json(job.plan["query"]), job.plan["blocks"]
+        kind = KINDS[job.plan["kind"]]
+        partials = {index: data for result in results.values() for index, data in result.partials.items()}
         try:
-            gated = gate(plan, blocks, partials)
+            gated = kind.gate(job.plan, partials)
         except Exception as defect:  # noqa: BLE001 - whatever it is, its cause may lie in the data
             _log.critical("alarm: the gate of job %s met %s", job.id, type(defect).__name__)
-            gated = gate(plan, blocks, {})
-        return Noised(gated.table.to_json(), _guarantee(job, plan), gated.defaulted)
+            gated = kind.gate(job.plan, {})
+        guarantee = kind.guarantee(job.plan)
+        told = {**guarantee.to_json(), "sentence": guarantee.sentence()}
+        mock = None
+        if job.mode == MOCK:  # only ever then: what a container writes about real rows is sealed (design G1)
+            log = "\n".join(results[lane].sealed.decode("utf-8", "replace") for lane in sorted(results))
+            mock = kind.mock_report(job.plan, partials, log[:MOCK_LOG_LENGTH])
+        return Noised(gated.table.to_json(), told, mock, gated.defaulted)
 
     def earlier(self, job: Job) -> Noised:
         """The release of the identical job before: no data, no noise, no charge to the population (design R16)."""
@@ -87,7 +98,7 @@ class Releasing:
     def seal(self, job: Job, noised: Noised) -> None:
         """Store the noised result, encrypted; nothing if there is one, or if the job does not run any more."""
         release, salt = ids.new_id("release"), new_salt()
-        content = canonical({"table": noised.table, "guarantee": noised.guarantee})
+        content = canonical({"table": noised.table, "guarantee": noised.guarantee, "mock": noised.mock})
         output = output_digest(salt, noised.table)
         sealed = self.keys.seal(RELEASE_SEAL, release, content, _padded(len(content)))
         with self.journal.writing() as tx:
@@ -110,8 +121,12 @@ class Releasing:
     def _statement(self, connection: Connection, job: Job, release: str, guarantee: dict[str, Any]) -> dict[str, Any]:
         if job.mode == MOCK or job.version is None:
             return {"schema": "banyan.mock/1", "job": job.id}
-        root = versions.version(connection, job.asset, job.plan["version"]).root
-        return statement_of(job, release, guarantee, root, budget.spend_of(connection, job.id))
+        numbered = [
+            (job.asset, job.plan["version"]),
+            *((each["asset"], each["version"]) for each in job.plan["joined"]),
+        ]
+        roots = {asset: versions.version(connection, asset, number).root for asset, number in numbered}
+        return statement_of(job, release, guarantee, roots, budget.spend_of(connection, job.id))
 
     def issue(self, job: Job) -> None:
         """Release, job state and event in one transaction; the policy is asked a last time.
@@ -154,17 +169,3 @@ def _release_row(connection: Connection, job: str) -> Any:
 def _padded(size: int) -> int:
     """The next power of two with room for the padding's own header."""
     return 1 << (size + 64).bit_length()
-
-
-def _guarantee(job: Job, plan: QueryPlan) -> dict[str, Any]:
-    guarantee = Guarantee(
-        epsilon=plan.epsilon,
-        delta=plan.delta,
-        rho=plan.price.rho or None,
-        unit=job.plan["unit"],
-        rows=job.asset.partition("/")[2],
-        population=job.plan["population"],
-        accountant=plan.accountant,
-        mechanisms=tuple(dict.fromkeys(mechanism.kind for mechanism in plan.mechanisms)),
-    )
-    return {**guarantee.to_json(), "sentence": guarantee.sentence()}

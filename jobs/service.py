@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -11,19 +12,22 @@ from sqlalchemy import Connection, func, insert, select
 
 from assets import catalogue, versions
 from assets.keys import KeyRing
+from assets.levels import levels
 from audit.events import Event, EventType
 from audit.log import Journal, Transaction
 from core import clock, ids
 from core.canonical import canonical, digest
-from core.errors import BanyanError, Conflict, NotFound
+from core.errors import BanyanError, Conflict, Invalid, NotFound
+from core.tier import strongest
 from jobs import receipt, request
+from jobs.kind import Host
+from jobs.kinds import KINDS
 from jobs.model import MOCK, REAL, Job, find_job, jobs_by, unknown
 from jobs.moves import move
-from jobs.plan import JobPlan, PublicFacts, identity_of, plan_job
+from jobs.plan import JobPlan, PublicFacts
 from jobs.records import jobs, releases
 from jobs.releasing import RELEASE_SEAL
-from jobs.request import KIND, JobRequest
-from jobs.schedule import Node
+from jobs.request import JobRequest
 from jobs.transitions import FINAL, JobEvent, JobState, after
 from policies import authorizer, budget, permits, statement
 from policies.admission import Asked, check_limits
@@ -37,12 +41,11 @@ MAX_OPEN = {REAL: 50, MOCK: 5}
 
 @dataclass(frozen=True)
 class JobService:
-    """Everything that people do with jobs. `images` says which image id a kind of job runs in."""
+    """Everything that people do with jobs, planned for `host`."""
 
     journal: Journal
     keys: KeyRing
-    node: Node
-    image: str
+    host: Host
 
     def plan(self, principal: Principal, document: object) -> dict[str, Any]:
         """The plan of a job, with what it needs before it would run; charges nothing, opens no data."""
@@ -50,13 +53,20 @@ class JobService:
         asked = request.parsed(document)
         with self.journal.reading() as connection:
             plan = self._planned(connection, asked)
-            return {**plan.to_json(), **self._standing(connection, principal, asked, plan)}
+            standing, permit = self._standing(connection, principal, asked, plan)
+            if permit is not None:
+                plan = self._planned(connection, asked, permit)
+            return {**plan.to_json(), **standing, "tips": list(plan.tips)}
 
     def submit(self, principal: Principal, document: object) -> dict[str, Any]:
         """Admit a real job: authorised, reserved, written and logged in one transaction; a refusal is logged in its own."""
         self.journal.check_extends()
         asked = request.parsed(document)
         try:
+            authorizer.check(principal, Action.JOB_SUBMIT)
+            # What takes its time (reading a program, trying an isolation) is done here, where nobody waits for the transaction.
+            with self.journal.reading() as connection:
+                self._planned(connection, asked)
             with self.journal.writing() as tx:
                 job = self._admit(tx, principal, asked)
         except BanyanError as refusal:
@@ -70,9 +80,12 @@ class JobService:
         """Admit a job on mock data: the same path, no policy, no price, never a real row."""
         authorizer.check(principal, Action.JOB_MOCK)
         asked = request.parsed(document)
+        with self.journal.reading() as connection:
+            facts = facts_of(connection, asked)
+            plan = KINDS[asked.kind].mock_plan(asked, facts, self._host(facts))
         with self.journal.writing() as tx:
-            plan = self._planned(tx.connection, asked)
-            job = _insert(tx, principal, asked, plan, mode=MOCK, version=None, permit=None, reuse_of=None)
+            nothing = dict.fromkeys(asked.assets)
+            job = _insert(tx, principal, asked, plan, mode=MOCK, found=nothing, permit=None, reuse_of=None)
         return self.read(principal, job)
 
     def read(self, principal: Principal, job: str) -> dict[str, Any]:
@@ -94,7 +107,7 @@ class JobService:
                 raise Conflict(
                     "job.not_cancellable", f"the job is {found.view()['state']}; it cannot be cancelled any more"
                 )
-            shown = clock.text_of(tx.now + timedelta(seconds=self.node.cancel_seconds))
+            shown = clock.text_of(tx.now + timedelta(seconds=self.host.node.cancel_seconds))
             asked = Event(EventType.JOB_CANCEL_ASKED, job, principal.id, {"shown_at": shown})
             move(tx, found, JobEvent.ASK_CANCEL, asked, cancel_shown_at=shown)
         return self.read(principal, job)
@@ -108,7 +121,9 @@ class JobService:
             waiting = found.view()["waiting"] or found.view()["state"]
             raise Conflict("result.not_released", f"there is no result: {waiting}", way_out=f"banyan show {job}")
         content: dict[str, Any] = json.loads(self.keys.unseal(RELEASE_SEAL, row.id, row.sealed))
-        told = {"job": job, "mode": found.mode, "guarantee": content["guarantee"]}
+        told = {"job": job, "mode": found.mode, "guarantee": content["guarantee"], "reused": found.reuse_of is not None}
+        if content["mock"] is not None:
+            told["mock"] = content["mock"]
         return {**content["table"], **told, "receipt": row.id if found.mode == REAL else None}
 
     def receipt(self, principal: Principal, job: str) -> dict[str, Any]:
@@ -119,12 +134,20 @@ class JobService:
                 raise Conflict("receipt.mock", "a mock job releases nothing, so it has no receipt")
             return receipt.receipt_for(connection, found, self.journal.signer.verifier_key)
 
-    def _planned(self, connection: Connection, asked: JobRequest) -> JobPlan:
-        return plan_job(asked, facts_of(connection, asked.asset), self.image, self.node)
+    def _planned(self, connection: Connection, asked: JobRequest, permit: Permit | None = None) -> JobPlan:
+        """Planned for the isolation that the asset's level demands, or the policy where it demands more."""
+        facts = facts_of(connection, asked)
+        return KINDS[asked.kind].plan(asked, facts, self._host(facts, permit))
+
+    def _host(self, facts: PublicFacts, permit: Permit | None = None) -> Host:
+        demanded = [levels()[facts.level].isolation]
+        if permit is not None:
+            demanded.append(permit.usage.isolation)
+        return replace(self.host, floor=strongest(*demanded))
 
     def _standing(
         self, connection: Connection, principal: Principal, asked: JobRequest, plan: JobPlan
-    ) -> dict[str, Any]:
+    ) -> tuple[dict[str, Any], Permit | None]:
         """Which policy would let the job run and what would be left; or what it still needs."""
         needs: list[str] = []
         permit: Permit | None = None
@@ -137,28 +160,22 @@ class JobService:
                 plan.facts.population,
                 permit.usage,
                 principal.id,
-                loss=plan.query.price,
+                loss=plan.price,
                 epsilon=asked.epsilon,
             )
         except BanyanError as refusal:
             needs.append(refusal.text + (f" ({refusal.way_out})" if refusal.way_out else ""))
-        if plan.facts.version is None:
-            needs.append("the asset has no data yet")
-        return {
-            "policy": None if permit is None else permit.policy,
-            "left_after": left,
-            "needs": needs,
-            "tips": _tips(plan),
-        }
+        needs += [f"{facts.asset} has no data yet" for facts in plan.facts.all if facts.version is None]
+        standing = {"policy": None if permit is None else permit.policy, "left_after": left, "needs": needs}
+        return standing, permit
 
     def _admit(self, tx: Transaction, principal: Principal, asked: JobRequest) -> str:
         plan = self._planned(tx.connection, asked)
-        version = versions.latest_version(tx.connection, asked.asset)
-        if version is None:
-            raise Conflict("asset.empty", "the asset has no data yet", way_out="banyan run FILE --mock works without")
+        found = {asset: _latest(tx.connection, asset) for asset in asked.assets}
         permit = permits.check_job(tx.connection, principal, _job_facts(asked, plan), tx.now)
-        earlier = _answering(tx.connection, identity_of(plan))
-        job = _insert(tx, principal, asked, plan, mode=REAL, version=version.id, permit=permit, reuse_of=earlier)
+        plan = self._planned(tx.connection, asked, permit)
+        earlier = _answering(tx.connection, plan.digest())
+        job = _insert(tx, principal, asked, plan, mode=REAL, found=found, permit=permit, reuse_of=earlier)
         budget.reserve(tx, _asked(job, principal, plan, reused=earlier is not None), permit)
         return job
 
@@ -170,17 +187,27 @@ def _brief(job: Job) -> dict[str, Any]:
     return view
 
 
-def _tips(plan: JobPlan) -> list[str]:
-    """What the plan can already say against the job; from public numbers only."""
-    threshold, facts = plan.query.threshold, plan.facts
-    if threshold is not None and 2 * threshold.threshold > facts.schema.units:
-        told = "the threshold is more than half of all units: few groups or none will be shown"
-        return [f"{told}. Ask for more ε, a smaller max_groups_per_unit, or coarser groups"]
-    return []
+def _latest(connection: Connection, asset: str) -> str:
+    version = versions.latest_version(connection, asset)
+    if version is None:
+        raise Conflict("asset.empty", f"{asset} has no data yet", way_out="banyan run FILE --mock works without")
+    return version.id
 
 
-def facts_of(connection: Connection, asset: str) -> PublicFacts:
-    """What planning may know of an asset. Raises NotFound (`asset.unknown`)."""
+def facts_of(connection: Connection, asked: JobRequest) -> PublicFacts:
+    """What planning may know of the assets. Raises NotFound (`asset.unknown`), Invalid (`job.populations`)."""
+    first, *others = (_facts_of_one(connection, asset) for asset in asked.assets)
+    for other in others:
+        if other.population != first.population:
+            raise Invalid(
+                "job.populations",
+                f"{first.asset} and {other.asset} are of different populations, whose units cannot be joined",
+                where={"field": "assets"},
+            )
+    return replace(first, level=max(facts.level for facts in (first, *others)), joined=tuple(others))
+
+
+def _facts_of_one(connection: Connection, asset: str) -> PublicFacts:
     found = catalogue.get(connection, asset)
     declaration = found.declaration
     population = population_of(connection, declaration.population.name)
@@ -201,9 +228,9 @@ def _asked(job: str, principal: Principal, plan: JobPlan, *, reused: bool) -> As
     return Asked(
         job=job,
         population=plan.facts.population,
-        epsilon=plan.query.epsilon,
-        delta=plan.query.delta,
-        loss=Loss() if reused else plan.query.price,
+        epsilon=plan.epsilon,
+        delta=plan.delta,
+        loss=Loss() if reused else plan.price,
         principal=principal.id,
         organisation=principal.organisation,
         reused=reused,
@@ -212,11 +239,11 @@ def _asked(job: str, principal: Principal, plan: JobPlan, *, reused: bool) -> As
 
 def _job_facts(asked: JobRequest, plan: JobPlan) -> JobFacts:
     return JobFacts(
-        kind=KIND,
-        asset=asked.asset,
+        kind=asked.kind,
+        assets=asked.assets,
         purpose=asked.purpose,
-        epsilon=plan.query.epsilon,
-        delta=plan.query.delta,
+        epsilon=plan.epsilon,
+        delta=plan.delta,
         population=plan.facts.population,
         policy=asked.policy,
     )
@@ -242,7 +269,7 @@ def _insert(
     plan: JobPlan,
     *,
     mode: str,
-    version: str | None,
+    found: Mapping[str, str | None],
     permit: Permit | None,
     reuse_of: str | None,
 ) -> str:
@@ -259,10 +286,11 @@ def _insert(
             principal=principal.id,
             organisation=principal.organisation,
             asset=asked.asset,
-            version=version,
+            version=found[asked.asset],
+            joined=canonical([{"asset": asset, "version": found[asset]} for asset in asked.joined]).decode(),
             request=canonical(asked.to_json()).decode(),
             plan=canonical(stored).decode(),
-            identity=identity_of(plan),
+            identity=plan.digest(),
             policy=None if policy is None else canonical(policy).decode(),
             reuse_of=reuse_of,
             submitted_at=clock.text_of(tx.now),
@@ -272,8 +300,9 @@ def _insert(
     )
     facts = {
         "asset": asked.asset,
-        "version": version,
-        "identity": identity_of(plan),
+        "version": found[asked.asset],
+        "joined": [[asset, found[asset]] for asset in asked.joined],
+        "identity": plan.digest(),
         "mode": mode,
         "policy": policy,
         "plan": digest(stored),

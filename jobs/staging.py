@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection
 
 from assets import catalogue, mock, versions
-from assets.blocks import Block
 from assets.keys import KeyRing
 from core.private_folder import private_folder
-from jobs.lane import LaneResult, LaneWork
-from jobs.model import MOCK, Job
+from jobs.kinds import KINDS
+from jobs.lane import LaneResult, LaneWork, TableShare
+from jobs.model import MOCK, Job, Joined
 from jobs.schedule import Node
-from privacy.sql.plan_model import QueryPlan
+from jobs.split import lane_of
 
 SEALED_LOG = "sealed-log"
 SEALED_BYTES = 160 * 1024  # a fixed size for every sealed log: its length tells nothing
-MOCK_ROWS = 1000
 MOCK_SEED = 1
+RUNS_LENGTH = 2000
 
 
 @dataclass(frozen=True)
@@ -40,52 +40,54 @@ class Staging:
 
     def check_key(self, connection: Connection, job: Job) -> None:
         """Raise Unavailable (`keys.mismatch`) unless the keys of this server open the version of the job; opens no block."""
-        if job.version is not None:
-            self.keys.unwrap(job.version, versions.wrapped_key(connection, job.version))
+        for read in job.inputs:
+            if read.version is not None:
+                self.keys.unwrap(read.version, versions.wrapped_key(connection, read.version))
 
     def works(self, connection: Connection, job: Job) -> tuple[LaneWork, ...]:
         """The lanes of a job; block i goes to lane i mod lanes. The version's key is unwrapped here, after the ledger's commit."""
         if job.seed is None:
             raise RuntimeError("a running job has a seed")
         private_folder(self.folder)
-        plan, lanes = QueryPlan.from_json(job.plan["query"]), job.plan["lanes"]
-        blocks: tuple[Block, ...] = ()
-        plain: Mapping[int, bytes] = {}
-        key = b""
-        if job.mode == MOCK:
-            declaration = catalogue.get(connection, job.asset).declaration
-            plain = dict(enumerate(mock.mock_blocks(declaration, MOCK_ROWS, MOCK_SEED, job.plan["blocks"])))
-        elif job.version is not None:
-            blocks = versions.version_blocks(connection, job.version)
-            key = self.keys.unwrap(job.version, versions.wrapped_key(connection, job.version))
+        plan, kind = job.plan, KINDS[job.plan["kind"]]
+        lanes, form = plan["lanes"], kind.form(job.request, plan, is_mock=job.mode == MOCK)
+        mock_rows = kind.mock_rows(plan) if job.mode == MOCK else 0
+        tables = tuple(self._table(connection, job, each, mock_rows) for each in job.inputs)
         return tuple(
             LaneWork(
                 job=job.id,
                 attempt=job.attempt,
                 lane=lane,
+                lanes=lanes,
                 owner=self.owner,
-                image=job.plan["image"],
+                image=plan["image"],
                 engine=self.engine,
                 staging=str(self.folder),
-                plan=plan,
+                form=form,
                 seed=job.seed,
                 store=str(self.store),
-                version=job.version or "",
-                block_count=job.plan["blocks"],
-                blocks=tuple(block for block in blocks if block.index % lanes == lane),
-                key=key,
-                plain={index: data for index, data in plain.items() if index % lanes == lane},
-                seconds=job.plan["seconds"],
-                block_seconds=job.plan["block_seconds"],
+                tables=tuple(_share(table, lane, plan) for table in tables),
+                seconds=plan["seconds"],
+                block_seconds=plan["block_seconds"],
                 memory_bytes=self.node.lane_memory_bytes,
             )
             for lane in range(lanes)
         )
 
+    def _table(self, connection: Connection, job: Job, read: Joined, mock_rows: int) -> TableShare:
+        """All blocks of one asset of the job: sealed ones with their key, or mock ones."""
+        declaration, count = catalogue.get(connection, read.asset).declaration, job.plan["stored_blocks"]
+        name, unit = read.asset.partition("/")[2], declaration.population.unit
+        if job.mode == MOCK or read.version is None:
+            plain = dict(enumerate(mock.mock_blocks(declaration, mock_rows, MOCK_SEED, count)))
+            return TableShare(name, unit, "", count, (), b"", plain)
+        key = self.keys.unwrap(read.version, versions.wrapped_key(connection, read.version))
+        return TableShare(name, unit, read.version, count, versions.version_blocks(connection, read.version), key, {})
+
     def keep_sealed(self, job: Job, results: Mapping[int, LaneResult]) -> None:
         """Keep what the containers wrote to stderr and how they ended: encrypted, of one size, for the operator's side only."""
         content = {
-            str(lane): {"end": result.end, "blocks": sorted(result.partials), "stderr": result.sealed.decode("latin-1")}
+            str(lane): {"end": result.end, "blocks": _runs(result.partials), "stderr": result.sealed.decode("latin-1")}
             for lane, result in results.items()
         }
         share = SEALED_BYTES // (2 * max(1, len(content)))
@@ -105,6 +107,31 @@ class Staging:
     def clear(self) -> None:
         """Remove everything left in the clear."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _share(table: TableShare, lane: int, plan: Mapping[str, Any]) -> TableShare:
+    """The lane's part: all of a stored block goes to one lane."""
+
+    def is_ours(index: int) -> bool:
+        return lane_of(index, plan["blocks"], plan["stored_blocks"], plan["lanes"]) == lane
+
+    return replace(
+        table,
+        blocks=tuple(block for block in table.blocks if is_ours(block.index)),
+        plain={index: data for index, data in table.plain.items() if is_ours(index)},
+    )
+
+
+def _runs(indexes: Iterable[int]) -> str:
+    """Block numbers as people read them: 0-3, 7."""
+    runs: list[list[int]] = []
+    for index in sorted(indexes):
+        if runs and index == runs[-1][1] + 1:
+            runs[-1][1] = index
+        else:
+            runs.append([index, index])
+    text = ", ".join(f"{low}" if low == high else f"{low}-{high}" for low, high in runs)
+    return text if len(text) <= RUNS_LENGTH else text[:RUNS_LENGTH] + " …"
 
 
 def sealed_logs(keys: KeyRing, folder: Path, job: str) -> dict[str, Any]:

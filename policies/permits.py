@@ -32,7 +32,7 @@ class JobFacts:
     """What a policy may look at in a job. `population` is the asset's; `policy` the name asked for, if any."""
 
     kind: str
-    asset: str
+    assets: tuple[str, ...]
     purpose: str
     epsilon: Fraction
     delta: Fraction
@@ -105,7 +105,7 @@ class _Question:
         # Those for other assets or other people are no help to be near to.
         near = [(found, reasons) for found, reasons in judged if not {"policy.asset", "policy.person"} & set(reasons)]
         if not near:
-            raise refusal("policy.none", asset=printable(self.job.asset))
+            raise refusal("policy.none", asset=printable(", ".join(self.job.assets)))
         raise self._refusal(*min(near, key=lambda each: len(each[1])))
 
     def _reasons(self, found: PolicyVersion) -> tuple[str, ...]:
@@ -118,7 +118,7 @@ class _Question:
             "assets": list(content.assets),
             "purpose": job.purpose,
             "kind": job.kind,
-            "asset": job.asset,
+            "asked_assets": list(job.assets),
             "within_job_limit": job.epsilon <= content.epsilon.per_job,
         }
         decision = authorizer.authorise(self.principal, Action.POLICY_USE, found.resource, context)
@@ -133,7 +133,7 @@ class _Question:
             **_words(found, self.now),
             kind=printable(job.kind),
             kinds=" or ".join(content.kinds),
-            asset=printable(job.asset),
+            asset=printable(", ".join(asset for asset in job.assets if asset not in content.assets)),
             assets=", ".join(content.assets),
             purpose=printable(job.purpose),
             purposes=" or ".join(content.purposes),

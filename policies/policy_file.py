@@ -12,12 +12,14 @@ from typing import Any, TypeVar
 from core.clock import moment_of, text_of
 from core.errors import Invalid
 from core.ids import is_id, is_name
+from core.tier import Tier
 from core.units import epsilon_of
 from core.yaml_positions import Document, Path, nearest, read_document, shown
 from policies.usage import EpsilonLimits, JobKind, Purpose, ReleaseRule, UsagePolicy
 
 FIELDS = (
-    "name", "title", "purpose", "kinds", "assets", "people", "organisations", "epsilon", "max_runs", "release", "valid",
+    "name", "title", "purpose", "kinds", "assets", "people", "organisations", "epsilon", "max_runs", "release",
+    "isolation", "valid",
 )  # fmt: skip
 REQUIRED = ("name", "purpose", "kinds", "assets", "epsilon", "valid")
 LIMITS = ("total", "per_person", "per_job")
@@ -54,6 +56,7 @@ class _Reader:
             epsilon=self._epsilon(fields["epsilon"]),
             max_runs=self._max_runs(fields.get("max_runs")),
             release=self._release(fields.get("release", ReleaseRule.AUTOMATIC.value)),
+            isolation=self._isolation(fields.get("isolation", Tier.ZYGOTE.value)),
             valid_from=valid_from,
             valid_until=valid_until,
         )
@@ -160,6 +163,12 @@ class _Reader:
             text = f"release {shown(given)} is not available: this version has no release desk"
             raise self._wrong(("release",), text, "release: automatic")
         return ReleaseRule.AUTOMATIC
+
+    def _isolation(self, given: Any) -> Tier:
+        known = [tier.value for tier in Tier]
+        if given not in known:
+            raise self._wrong(("isolation",), f"there is no isolation {shown(given)}", f"one of {', '.join(known)}")
+        return Tier(given)
 
     def _validity(self) -> tuple[datetime, datetime]:
         given = self._mapping("valid", VALIDITY)

@@ -12,6 +12,7 @@ from typing import Any
 from core.canonical import digest
 from core.clock import moment_of
 from core.clock import text_of as moment_text
+from core.tier import Tier
 from core.units import exact, text_of
 
 
@@ -29,6 +30,7 @@ class JobKind(StrEnum):
     """The kinds of job there are."""
 
     QUERY = "query"
+    PROGRAM = "program"
 
 
 class ReleaseRule(StrEnum):
@@ -63,6 +65,7 @@ class UsagePolicy:
     epsilon: EpsilonLimits
     max_runs: int | None
     release: ReleaseRule
+    isolation: Tier
     valid_from: datetime
     valid_until: datetime
 
@@ -83,6 +86,8 @@ class UsagePolicy:
             },
             "max_runs": self.max_runs,
             "release": self.release.value,
+            # Left out where it demands nothing, so that policies from before it was a field keep their digest.
+            **({} if self.isolation is Tier.ZYGOTE else {"isolation": self.isolation.value}),
             "valid": {"from": moment_text(self.valid_from), "until": moment_text(self.valid_until)},
         }
 
@@ -101,6 +106,7 @@ class UsagePolicy:
             epsilon=EpsilonLimits(exact(limits["total"]), exact(limits["per_person"]), exact(limits["per_job"])),
             max_runs=stored["max_runs"],
             release=ReleaseRule(stored["release"]),
+            isolation=Tier(stored.get("isolation", Tier.ZYGOTE)),
             valid_from=moment_of(stored["valid"]["from"]),
             valid_until=moment_of(stored["valid"]["until"]),
         )

@@ -10,21 +10,32 @@ from typing import Any, Self
 
 from core.units import exact, text_of
 from privacy.accountant import Accountant
-from privacy.tails import NoiseKind
+from privacy.tails import MechanismKind
 
 # The relation under which everything is proved: docs/privacy-guarantee.md.
 ADD_REMOVE_ONE = "add/remove one"
 
 _FIELDS = {"epsilon", "delta", "rho", "unit", "rows", "population", "neighbours", "accountant", "mechanisms"}
+_OF_PROGRAMS = {"blocks", "residual"}
+# What a guarantee for a program does not cover (docs/privacy-guarantee.md).
+RESIDUAL_OF_PROGRAMS = (
+    "what a block may learn of others, or an onlooker of any, through the timing of shared hardware (caches, memory, disk)",
+)
 _ACCOUNTANT_WORDS = {Accountant.BASIC: "basic composition", Accountant.ZCDP: "zCDP"}
+_MECHANISM_WORDS = {
+    MechanismKind.LAPLACE: "Laplace",
+    MechanismKind.GAUSSIAN: "Gaussian",
+    MechanismKind.PERMUTE_AND_FLIP: "permute-and-flip",
+    MechanismKind.EXPONENTIAL: "exponential mechanism",
+}
 
 
 @dataclass(frozen=True)
 class Guarantee:
     """(ε, δ)-differential privacy of one release, for each `unit` of `population` with all its `rows`.
 
-    `rho` is the loss in zCDP where the population is accounted in it. It is a statement about noise; what it does not cover is
-    in docs/privacy-guarantee.md.
+    `rho` is the loss in zCDP where the population is accounted in it; `blocks` is how many a program ran on, None for a query. It is
+    a statement about noise; what it does not cover is in docs/privacy-guarantee.md.
     """
 
     epsilon: Fraction
@@ -33,8 +44,9 @@ class Guarantee:
     unit: str
     population: str
     accountant: Accountant
-    mechanisms: tuple[NoiseKind, ...]
+    mechanisms: tuple[MechanismKind, ...]
     rows: str = "rows"
+    blocks: int | None = None
     neighbours: str = ADD_REMOVE_ONE
 
     def __post_init__(self) -> None:
@@ -44,19 +56,28 @@ class Guarantee:
             raise ValueError("rho belongs to zcdp, and only to it")
         if self.neighbours != ADD_REMOVE_ONE:
             raise ValueError("nothing here is proved for another neighbour relation")
+        if self.blocks is not None and (type(self.blocks) is not int or self.blocks < 1):
+            raise ValueError("a program ran on at least one block")
+
+    @property
+    def residual(self) -> tuple[str, ...]:
+        """What it does not cover beside what docs/privacy-guarantee.md says of every release."""
+        return () if self.blocks is None else RESIDUAL_OF_PROGRAMS
 
     def sentence(self) -> str:
         """One line for people; numbers are rounded up, so that the sentence is no stronger than the record."""
         delta = f", δ {_short(self.delta)}" if self.delta else ""
-        noise = ", ".join(kind.value.capitalize() for kind in self.mechanisms)
+        noise = ", ".join(_MECHANISM_WORDS[kind] for kind in self.mechanisms)
+        sampled = "" if self.blocks is None else f"sample and aggregate over {self.blocks:,} blocks; "
         return (
             f"(ε {_short(self.epsilon)}{delta})-DP for each {self.unit} with all its {self.rows}, {self.neighbours}; "
-            f"{noise}, {_ACCOUNTANT_WORDS[self.accountant]}"
+            f"{sampled}{noise}, {_ACCOUNTANT_WORDS[self.accountant]}"
         )
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object; exact numbers as texts."""
-        return {
+        program = {} if self.blocks is None else {"blocks": self.blocks, "residual": list(self.residual)}
+        return program | {
             "epsilon": text_of(self.epsilon),
             "delta": text_of(self.delta),
             "rho": None if self.rho is None else text_of(self.rho),
@@ -71,9 +92,9 @@ class Guarantee:
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Self:
         """The record that `to_json` wrote; raises ValueError for anything else."""
-        if set(stored) != _FIELDS:
+        if set(stored) not in (_FIELDS, _FIELDS | _OF_PROGRAMS):
             raise ValueError("not a guarantee")
-        return cls(
+        found = cls(
             epsilon=exact(stored["epsilon"]),
             delta=exact(stored["delta"]),
             rho=None if stored["rho"] is None else exact(stored["rho"]),
@@ -82,8 +103,12 @@ class Guarantee:
             population=stored["population"],
             neighbours=stored["neighbours"],
             accountant=Accountant(stored["accountant"]),
-            mechanisms=tuple(NoiseKind(kind) for kind in stored["mechanisms"]),
+            mechanisms=tuple(MechanismKind(kind) for kind in stored["mechanisms"]),
+            blocks=stored.get("blocks"),
         )
+        if list(found.residual) != stored.get("residual", []):
+            raise ValueError("what a guarantee leaves open is not for the record to say")
+        return found
 
 
 def _short(value: Fraction) -> str:

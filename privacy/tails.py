@@ -15,6 +15,22 @@ class NoiseKind(StrEnum):
     GAUSSIAN = "gaussian"
 
 
+class ChoiceKind(StrEnum):
+    """The two ways of choosing a candidate: permute-and-flip is priced in ε, the exponential mechanism in ρ (zCDP)."""
+
+    PERMUTE_AND_FLIP = "permute_and_flip"
+    EXPONENTIAL = "exponential"
+
+
+class MechanismKind(StrEnum):
+    """All that may stand between protected rows and a release."""
+
+    LAPLACE = "laplace"
+    GAUSSIAN = "gaussian"
+    PERMUTE_AND_FLIP = "permute_and_flip"
+    EXPONENTIAL = "exponential"
+
+
 def standard_error_of(kind: NoiseKind, scale: Fraction) -> float:
     """The standard deviation of the noise (for Gaussian noise an upper bound, off by less than 1e-6 from scale 1 up).
 

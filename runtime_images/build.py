@@ -4,7 +4,7 @@
 
 An image is made of layers: the base, its packages, and its runner if it has one. Each layer is kept under the digest of
 what it was made from, so nothing is built twice; the tag of an image is the digest of its whole recipe. The result is
-`.banyan/images.json`: name -> reference, id, recipe, diff_ids. It uses the standard library and uv, and no registry.
+`.banyan/images.json`: name -> reference, id, recipe, diff_ids, modules. It uses the standard library and uv, and no registry.
 """
 
 from __future__ import annotations
@@ -30,6 +30,10 @@ IMAGES = Path(__file__).resolve().parent
 STATE = IMAGES.parent / ".banyan"
 CACHE = STATE / "cache"
 MAPPING = STATE / "images.json"
+# What a program may import in its image and on its author's machine alike, from one source: place in the image -> file.
+SHARED: dict[str, dict[str, Path]] = {
+    "python": {"banyan/lib/banyan/frames.py": IMAGES.parent / "client" / "banyan" / "frames.py"},
+}
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 # What a container starts with unless told otherwise: as nobody, with no writable place but /tmp.
 SETTINGS: dict[str, object] = {
@@ -90,11 +94,10 @@ class Engine:
 
 def recipe(name: str) -> str:
     """Digest of everything the image is made from."""
-    runner = IMAGES / name / "runner.py"
     return digest_of(
         base.key().encode(),
         packages.key(IMAGES / name).encode(),
-        runner.read_bytes() if runner.exists() else b"",
+        runner_tar(name),
         json.dumps(SETTINGS, sort_keys=True).encode(),
         (IMAGES / "layers.py").read_bytes(),
     )
@@ -104,12 +107,20 @@ def reference_of(name: str) -> str:
     return f"banyan/{name}:{recipe(name)[:12]}"
 
 
+def runner_tar(name: str) -> bytes:
+    """The runner with its modules at /banyan, and what the image shares with the client at /banyan/lib; empty without a runner."""
+    content = {f"banyan/{path.name}": path.read_bytes() for path in (IMAGES / name).glob("*.py")}
+    for place, file in SHARED.get(name, {}).items():
+        content[f"{Path(place).parent}/__init__.py"] = b""
+        content[place] = file.read_bytes()
+    return layers.written_tar(content) if content else b""
+
+
 def runner_layer(name: str) -> list[Layer]:
     """The runner alone in the last layer, so that a change of it costs no second package layer."""
-    runner = IMAGES / name / "runner.py"
-    if not runner.exists():
+    content = runner_tar(name)
+    if not content:
         return []
-    content = layers.written_tar({"banyan/runner.py": runner.read_bytes()})
     return [layers.cached_layer(CACHE, f"{name}.runner", digest_of(content), lambda tar: _write(tar, content))]
 
 
@@ -168,7 +179,14 @@ def describe(engine: Engine, name: str) -> dict[str, object]:
     found = engine.inspect(reference_of(name))
     if found is None:
         raise SystemExit(f"images: {reference_of(name)} is not in the engine after loading it")
-    return {"reference": reference_of(name), "recipe": recipe(name), **found}
+    return {"reference": reference_of(name), "recipe": recipe(name), "modules": modules_of(name), **found}
+
+
+def modules_of(name: str) -> list[str]:
+    """The top-level modules that an image's packages bring, as its recipe lists them."""
+    listed = IMAGES / name / "modules.txt"
+    lines = listed.read_text().splitlines() if listed.exists() else []
+    return [line for line in lines if not line.startswith("#")]
 
 
 def write_mapping(entries: dict[str, dict[str, object]]) -> None:

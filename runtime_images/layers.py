@@ -130,7 +130,7 @@ def written_tar(content: dict[str, bytes]) -> bytes:
     """A layer of a few files given as bytes."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.GNU_FORMAT) as archive:
-        for folder in sorted({str(Path(name).parent) for name in content} - {"."}):
+        for folder in sorted({str(parent) for name in content for parent in Path(name).parents} - {"."}):
             entry = tarfile.TarInfo(folder)
             entry.type, entry.mode, entry.mtime = tarfile.DIRTYPE, 0o755, EPOCH
             archive.addfile(entry)

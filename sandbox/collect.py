@@ -11,6 +11,7 @@ from collections.abc import Collection
 from typing import Final
 
 _FRAME: Final = struct.Struct(">IBI")
+FRAME_BYTES: Final = _FRAME.size
 _DONE, _FAILED = 0, 1
 _LENGTH: Final = struct.Struct(">I")
 

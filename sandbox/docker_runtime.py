@@ -35,7 +35,8 @@ class DockerRuntime:
     """The Runtime port on a Docker engine; the port's text says what it does, sandbox.hardening how it confines.
 
     url          where the engine listens, such as unix:///var/run/docker.sock
-    oci_runtime  name of an OCI runtime that the engine has (runsc, kata, crun); None for its default
+    oci_runtime  name of an OCI runtime that the engine has (runsc, kata, crun), for specifications that name none; None for
+                 the engine's default
 
     Holds no connection, so it can be sent to another process; each process has one client for each url.
     """
@@ -86,8 +87,8 @@ class DockerRuntime:
 
     def _config(self, spec: ContainerSpec) -> Config:
         config = engine_config(spec)
-        if self._oci_runtime:
-            config["HostConfig"]["Runtime"] = self._oci_runtime
+        if chosen := spec.oci_runtime or self._oci_runtime:
+            config["HostConfig"]["Runtime"] = chosen
         return config
 
     def remove(self, labels: Mapping[str, str]) -> int:

@@ -53,13 +53,27 @@ def _host(**members: Any) -> Config:
     return {"HostConfig": members}
 
 
-def seccomp_profile() -> str:
-    """The allow-list of kernel calls, as the engine takes it. seccomp.json says of each group why it is there."""
-    text = resources.files("sandbox").joinpath("seccomp.json").read_text(encoding="utf-8")
-    return json.dumps(json.loads(text), separators=(",", ":"))
+def seccomp_profile(*, namespaces: bool = False) -> str:
+    """The allow-list of kernel calls, as the engine takes it. seccomp.json says of each group why it is there.
+
+    With `namespaces`, seccomp_namespaces.json changes it: what the runner of programs needs as PID 1 to confine each block, and
+    less of what it does not need. The runner gives a block none of that (runtime_images/python/kernel_calls.py).
+    """
+    profile = _read("seccomp.json")
+    if namespaces:
+        change = _read("seccomp_namespaces.json")
+        for entry in profile["syscalls"]:
+            entry["names"] = [name for name in entry["names"] if name not in change["without"]]
+        profile["syscalls"] = [entry for entry in profile["syscalls"] if entry["names"]] + change["syscalls"]
+    return json.dumps(profile, separators=(",", ":"))
 
 
-_SECCOMP: Final = seccomp_profile()
+def _read(name: str) -> Config:
+    found: Config = json.loads(resources.files("sandbox").joinpath(name).read_text(encoding="utf-8"))
+    return found
+
+
+_SECCOMP: Final = {namespaces: seccomp_profile(namespaces=namespaces) for namespaces in (False, True)}
 
 
 def _tmpfs(spec: ContainerSpec) -> Config:
@@ -122,7 +136,7 @@ HARDENING: Final[tuple[Hardening, ...]] = (
     ),
     Hardening(
         "seccomp",
-        lambda _: _host(SecurityOpt=[f"seccomp={_SECCOMP}"]),
+        lambda spec: _host(SecurityOpt=[f"seccomp={_SECCOMP[spec.namespaces]}"]),
         "The engine's default list leaves network and netlink sockets, io_uring, memfd_secret, keyrings of System V and"
         " chroot open; ours leaves what Python, DuckDB and Arrow need.",
         "test_seccomp",

@@ -24,7 +24,7 @@ from sandbox.spec import JOB, MIB, OWNER, ContainerSpec
 
 MISSING_IMAGE: Final = "sha256:" + "0" * 64
 OUTPUT_BYTES: Final = 100_000
-_BREACH: Final = re.compile(r"[A-Za-z0-9_./ -]{1,60}")
+BREACH: Final = re.compile(r"[A-Za-z0-9_./ -]{1,60}")
 _PROGRAM: Final = resources.files("sandbox").joinpath("escape_attempts.py").read_text(encoding="utf-8")
 
 
@@ -225,7 +225,7 @@ def _escape(name: str) -> Callable[[Bench], str | None]:
         if outcome.end is not End.COMPLETED:
             return f"the attempt ended {outcome.end}"
         breaches = outcome.output.decode("ascii", "replace").splitlines()
-        return ", ".join(breach if _BREACH.fullmatch(breach) else "unreadable" for breach in breaches) or None
+        return ", ".join(breach if BREACH.fullmatch(breach) else "unreadable" for breach in breaches) or None
 
     return attempt
 

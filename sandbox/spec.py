@@ -12,6 +12,7 @@ from core.errors import Invalid
 _IMAGE_ID = re.compile(r"sha256:[0-9a-f]{64}")
 _LABEL_VALUE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/-]{0,120}")
 _CPUSET = re.compile(r"[0-9]{1,4}(-[0-9]{1,4})?(,[0-9]{1,4}(-[0-9]{1,4})?)*")
+_OCI_RUNTIME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,60}")
 
 OWNER = "banyan.owner"
 JOB = "banyan.job"
@@ -82,6 +83,10 @@ class ContainerSpec:
     open_files       file descriptors of one process
     wall_seconds     seconds from start to SIGKILL
     output_bytes     bytes of stdout that are kept; one more ends the container
+    namespaces       whether PID 1 may make namespaces and mounts inside the container: for the runner of programs, which
+                     confines each of its blocks further and leaves these calls to none
+    oci_runtime      name of an OCI runtime that the engine has (runsc, kata, crun); None for the runtime's own choice. gVisor
+                     counts its own threads too: below 256 `pids` it does not start
 
     There is no environment to set: what a program needs is in its instruction.
     Raises Invalid (`container.invalid`) naming the field.
@@ -100,6 +105,8 @@ class ContainerSpec:
     open_files: int = 256
     wall_seconds: float = 60.0
     output_bytes: int = 16 * MIB
+    namespaces: bool = False
+    oci_runtime: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "labels", dict(self.labels))
@@ -113,6 +120,10 @@ class ContainerSpec:
         self._check_mounts()
         if self.cpuset is not None and not _CPUSET.fullmatch(self.cpuset):
             raise _refused("cpuset", 'must look like "0" or "2-3,6"')
+        if not isinstance(self.namespaces, bool):
+            raise _refused("namespaces", "must be true or false")
+        if self.oci_runtime is not None and not _OCI_RUNTIME.fullmatch(self.oci_runtime):
+            raise _refused("oci_runtime", 'must look like "runsc"')
         for name, lowest, highest in _LIMITS:
             value = getattr(self, name)
             # `not (a <= b)` rather than `a > b`: NaN fails it too.

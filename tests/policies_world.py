@@ -89,7 +89,7 @@ class World:
     def facts(self, **replaced):
         given = {
             "kind": "query",
-            "asset": "traffic/flights",
+            "assets": ("traffic/flights",),
             "purpose": "research",
             "epsilon": Fraction("0.3"),
             "delta": Fraction(0),

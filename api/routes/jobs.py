@@ -14,7 +14,7 @@ from core.ids import is_id
 from jobs.model import job_with, unknown
 from jobs.staging import sealed_logs
 from policies.authorizer import check
-from policies.model import Action
+from policies.model import Action, Resource, ResourceKind
 
 router = APIRouter()
 
@@ -68,7 +68,8 @@ def result(
 @router.get("/jobs/{job}/sealed")
 def sealed(server: TheServer, caller: Caller, job: str) -> dict[str, Any]:
     """How the containers of a job ended and what they wrote to stderr, by attempt; every reading is an event."""
-    check(caller, Action.SEALED_READ)
+    # Asked before the job is looked up, so that whoever may not read sealed logs learns nothing of what jobs there are.
+    check(caller, Action.SEALED_READ, Resource(ResourceKind.JOB, job, owner=""))
     if not is_id("job", job):
         raise unknown()
     with server.journal.writing() as tx:

@@ -44,6 +44,17 @@ class Job:
         return self.state in ENDED
 
     @property
+    def kind(self) -> str:
+        """Which kind of job: query or program."""
+        return str(self.data.get("kind") or "query")
+
+    @property
+    def program(self) -> dict[str, Any] | None:
+        """Name and digest of a program, which is the SHA-256 of its file; None for a query."""
+        found = self.data.get("program")
+        return dict(found) if isinstance(found, Mapping) else None
+
+    @property
     def plan(self) -> Plan:
         """The plan under which the job was accepted."""
         return Plan(self.data.get("plan") or {})

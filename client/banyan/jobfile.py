@@ -1,28 +1,25 @@
-"""Decides what a job file says, and where in that file a thing that the server refused stands.
-
-The server sees the query as text of its own; the file holds it inside YAML, indented, folded or quoted. Folding and quoting only
-change white space and escapes, so the n-th visible character of the value is the n-th visible character of its source.
-"""
+"""Decides what a job file says, and where in it, or in the program it names, a thing that the server refused stands."""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 
 from banyan.errors import Excerpt, Refused
+from banyan.job_form import JOB, Each, Form, Group, Params, Text, Texts, Whole, added, missing, of_another_kind, unknown
+from banyan.job_params import params_of
+from banyan.program_file import Program, read_program
+from banyan.python_nodes import node_of
 from banyan.textfile import place_of, place_told, read_text
+from banyan.yaml_places import index_of
 
-FIELDS = ("asset", "purpose", "policy", "query", "epsilon", "delta", "bounds")
-REQUIRED = ("asset", "purpose", "query", "epsilon")
-BOUNDS = ("max_groups_per_unit", "max_rows_per_group", "clip")
-_WHITE = " \t\r\n\x85\u2028\u2029"
-_HEX_ESCAPES = {"x": 2, "u": 4, "U": 8}
-_WHITE_ESCAPES = "tnrNLP \t"
+_WHOLE = re.compile(r"-?(0|[1-9][0-9]{0,17})")
 
 
 @dataclass(frozen=True)
@@ -33,45 +30,60 @@ class JobFile:
     name: str = "job"
     text: str = ""
     nodes: Mapping[str, yaml.Node] = field(default_factory=dict)
+    program: Program | None = None
 
     def located(self, refused: Refused) -> Refused:
-        """The same refusal, knowing its place in this file if it has one."""
+        """The same refusal, knowing its place in this file, or in the program, if it has one."""
         if refused.excerpt is None:
             refused.excerpt = self.excerpt(refused.where)
         return refused
 
     def excerpt(self, where: Mapping[str, Any]) -> Excerpt | None:
-        """The place in this file that a server's `where` (field, and line and column within the field's text) means."""
+        """The place that a server's `where` means: a field, and line and column within the field's text."""
         line, column = where.get("line"), where.get("column", 1)
-        name = str(where.get("field") or "")
         inside = isinstance(line, int) and isinstance(column, int)
+        code = "query" if self.program is None else "program"
+        name = str(where.get("field") or (code if inside else ""))
+        if self.program is not None and inside and name == code:
+            return self.program.excerpt(where)
+        if not self.text:
+            return place_told("query", str(self.body.get("query", "")), where) if inside else None
         if inside and name not in self.nodes:
             name = "query"
-        node = self.nodes.get(name)
+        node = self._nearest(name)
         if node is None:
-            return place_told("query", str(self.body.get("query", "")), where) if inside else None
+            return None
         if isinstance(node, yaml.ScalarNode):
             at = (int(line), int(column)) if isinstance(line, int) and isinstance(column, int) else (1, 1)
-            return place_of(self.name, self.text, _index_of(self.text, node, *at))
+            return place_of(self.name, self.text, index_of(self.text, node, *at))
         return place_of(self.name, self.text, node.start_mark.index)
+
+    def _nearest(self, name: str) -> yaml.Node | None:
+        """The field, or the one around it where it was not given."""
+        while name and name not in self.nodes:
+            name = name.rpartition(".")[0]
+        return self.nodes.get(name)
 
 
 def load_job(job: str | Path | Mapping[str, Any]) -> JobFile:
-    """A job from the path of a YAML file, or from a mapping with the same fields. Raises Refused."""
+    """A job from the path of a YAML file, or from a mapping with the same fields. Raises Refused.
+
+    A program is the path of its file, from the job file's folder (in a mapping: from here), or a mapping of its name and text.
+    """
     if isinstance(job, Mapping):
-        body = {name: _plain(value) for name, value in job.items() if value is not None}
-        for name in body:
-            _check_name(name, FIELDS, JobFile(body), None)
-        for name in body.get("bounds", {}) if isinstance(body.get("bounds"), Mapping) else ():
-            _check_name(name, BOUNDS, JobFile(body), None)
-        _check_complete(body, "the job")
-        return JobFile(body)
+        program = _inlined(job.get("program"))
+        try:
+            root = node_of(job if program is None else {**job, "program": program.name})
+        except RecursionError:
+            raise Refused("job.wrong_shape", "the job is nested without end") from None
+        file = _Reader(JobFile({}, "the job")).read(root)
+        return _with_its_program(file, Path()) if program is None else _with_program(file, program)
     path = Path(job)
-    return parse_job(read_text(path), path.name)
+    return _with_its_program(parse_job(read_text(path), path.name), path.parent)
 
 
 def parse_job(text: str, name: str) -> JobFile:
-    """A job from the text of a YAML file called `name`. Raises Refused with the place of what is wrong."""
+    """A job from the text of a YAML file called `name`; a program in it is not read. Raises Refused with the place of what is wrong."""
     try:
         root = yaml.compose(text, yaml.SafeLoader)
     except yaml.MarkedYAMLError as problem:
@@ -83,140 +95,126 @@ def parse_job(text: str, name: str) -> JobFile:
         ) from None
     except (yaml.YAMLError, RecursionError):
         raise Refused("job.not_yaml", f"{name} is not YAML") from None
-    file = JobFile({}, name, text)
-    if not isinstance(root, yaml.MappingNode):
-        raise Refused("job.not_a_mapping", f"{name} must hold fields, one a line", way_out=f"start with {FIELDS[0]}: …")
-    nodes: dict[str, yaml.Node] = {}
-    body = _mapping(root, file, nodes, FIELDS, "")
-    _check_complete(body, name)
-    return JobFile(body, name, text, nodes)
+    return _Reader(JobFile({}, name, text)).read(root)
 
 
-def _mapping(
-    root: yaml.MappingNode, file: JobFile, nodes: dict[str, yaml.Node], known: tuple[str, ...], prefix: str
-) -> dict[str, Any]:
-    body: dict[str, Any] = {}
-    for key, value in root.value:
-        name = str(key.value) if isinstance(key, yaml.ScalarNode) else "?"
-        _check_name(name, known, file, key)
-        if prefix + name in nodes:
-            raise _refused_at(file, key, "job.duplicate_field", f"{name} is given twice", "keep one of the two")
-        nodes[prefix + name] = value
-        found = _value(name, value, file, nodes, prefix)
-        if found is not None:
-            body[name] = found
-    return body
+def _inlined(program: Any) -> Program | None:
+    is_pair = isinstance(program, Mapping) and set(program) == {"name", "text"}
+    return Program(**program) if is_pair and all(isinstance(part, str) for part in program.values()) else None
 
 
-def _value(name: str, node: yaml.Node, file: JobFile, nodes: dict[str, yaml.Node], prefix: str) -> Any:
-    """A field's value. Numbers stay the text that the person wrote, so that 0.3 means 3/10 everywhere."""
-    if name == "bounds" and isinstance(node, yaml.MappingNode):
-        return _mapping(node, file, nodes, BOUNDS, "bounds.")
-    if name == "clip" and prefix:
-        return _clip(node, file, nodes)
-    if not isinstance(node, yaml.ScalarNode) or name == "bounds":
-        wanted = f"{BOUNDS[0]} and {BOUNDS[1]}" if name == "bounds" else "one value"
-        raise _refused_at(file, node, "job.wrong_shape", f"{prefix}{name} must hold {wanted}", None)
-    if node.tag.endswith(":null"):
-        return None
-    if name in BOUNDS and node.tag.endswith(":int"):
-        return yaml.safe_load(node.value)
-    return node.value
+def _with_its_program(file: JobFile, folder: Path) -> JobFile:
+    """The file with the program that it names, if it names one. Raises Refused with the place of the name."""
+    if "program" not in file.body:
+        return file
+    try:
+        return _with_program(file, read_program(folder / str(file.body["program"])))
+    except Refused as refused:
+        refused.where = {"field": "program"}
+        raise file.located(refused) from None
 
 
-def _clip(node: yaml.Node, file: JobFile, nodes: dict[str, yaml.Node]) -> dict[str, list[str]]:
-    """The ends by column; numbers stay the text that the person wrote."""
-    found: dict[str, list[str]] = {}
-    for key, ends in node.value if isinstance(node, yaml.MappingNode) else [(node, node)]:
-        nodes[f"bounds.clip.{key.value}"] = ends
-        pair = ends.value if isinstance(ends, yaml.SequenceNode) else []
-        if len(pair) != 2 or not all(isinstance(end, yaml.ScalarNode) for end in pair):
-            raise _refused_at(
-                file,
-                ends,
-                "job.wrong_shape",
-                "bounds.clip must hold two numbers a column",
-                "clip: {dep_delay: [-30, 120]}",
+def _with_program(file: JobFile, program: Program) -> JobFile:
+    return replace(file, body={**file.body, "program": program.to_json()}, program=program)
+
+
+class _Reader:
+    """One reading of a job; `nodes` grows by dotted name."""
+
+    def __init__(self, file: JobFile) -> None:
+        self._file = file
+        self._nodes: dict[str, yaml.Node] = {}
+
+    def read(self, root: yaml.Node | None) -> JobFile:
+        """The whole job. Raises Refused."""
+        file = self._file
+        if not isinstance(root, yaml.MappingNode):
+            raise Refused(
+                "job.not_a_mapping", f"{file.name} must hold fields, one a line", way_out=f"start with {JOB.example}"
             )
-        found[str(key.value)] = [end.value for end in pair]
-    return found
+        body = dict(self._fields(root, JOB, ""))
+        given = {name for name, value in body.items() if value != ""}
+        stranger = of_another_kind(given)
+        if stranger is not None:
+            name, kind = stranger
+            raise self._refused(
+                "job.kind",
+                self._nodes[name],
+                f"{name} does not belong to a job with a {kind}",
+                "a job has either a query with bounds, or a program with outputs",
+                name,
+            )
+        lacking = missing(given)
+        if lacking:
+            raise Refused(
+                "job.missing", f"{file.name} lacks {' and '.join(lacking)}", {"field": lacking[0]}, added(lacking)
+            )
+        try:
+            json.dumps(body, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise Refused("job.not_text", f"{file.name} holds half a character, which no text can") from None
+        return replace(file, body=body, nodes=self._nodes)
 
+    def _fields(self, root: yaml.MappingNode, form: Group | Each, path: str) -> Iterator[tuple[str, Any]]:
+        """Name and value of each field that has one."""
+        seen = set()
+        for key, node in root.value:
+            name = str(key.value) if isinstance(key, yaml.ScalarNode) else "?"
+            full = f"{path}.{name}" if path else name
+            if isinstance(form, Group) and name not in form.fields:
+                raise self._refused("job.unknown_field", key, *unknown(name, form, path), full)
+            if name in seen:
+                raise self._refused("job.duplicate_field", key, f"{name} is given twice", "keep one of the two", full)
+            seen.add(name)
+            self._nodes[full] = node
+            value = self._value(node, form.fields[name] if isinstance(form, Group) else form.form, full)
+            # An output without anything is the server's to refuse; a field of ours is as if it were not there.
+            if value is not None or isinstance(form, Each):
+                yield name, value
 
-def _plain(value: Any) -> Any:
-    """A value of a mapping given in Python, as JSON says it; floats and Decimals by their shortest text, never rounded."""
-    if isinstance(value, Mapping):
-        return {str(name): _plain(found) for name, found in value.items() if found is not None}
-    if isinstance(value, list | tuple):
-        return [_plain(found) for found in value]
-    return value if isinstance(value, int | str) else str(value)
+    def _value(self, node: yaml.Node, form: Form, path: str) -> Any:
+        if isinstance(form, Params):
+            return params_of(node, self._refusal_of("params.invalid", path))
+        if isinstance(node, yaml.ScalarNode) and node.tag.endswith(":null"):
+            return None
+        refuse = self._refusal_of("job.wrong_shape", path)
+        if isinstance(form, Group | Each):
+            if not isinstance(node, yaml.MappingNode):
+                refuse(node, f"{path} must hold {_held(form)}", form.example)
+            return dict(self._fields(node, form, path))
+        if isinstance(form, Texts):
+            return self._texts(node, form, path)
+        if not isinstance(node, yaml.ScalarNode):
+            refuse(node, f"{path} must hold one value", None)
+        is_number = isinstance(form, Whole) and node.tag.endswith(":int") and _WHOLE.fullmatch(node.value)
+        return int(node.value) if is_number else node.value
 
+    def _texts(self, node: yaml.Node, form: Texts, path: str) -> list[str]:
+        """Numbers in it stay the text that the person wrote."""
+        found = node.value if isinstance(node, yaml.SequenceNode) else []
+        is_right = len(found) == form.count if form.count is not None else len(found) > 0
+        if not is_right or not all(isinstance(each, yaml.ScalarNode) for each in found):
+            raise self._refused("job.wrong_shape", node, f"{path} must hold {form.says}", form.example, path)
+        return [str(each.value) for each in found]
 
-def _check_name(name: str, known: tuple[str, ...], file: JobFile, node: yaml.Node | None) -> None:
-    if name in known:
-        return
-    near = difflib.get_close_matches(name, known, n=1)
-    way_out = f'write "{near[0]}"' if near else "the fields are " + ", ".join(known)
-    text = f'"{name}" is not a field of {"a job" if known is FIELDS else "bounds"}'
-    if node is None:
-        raise Refused("job.unknown_field", text, {"field": name}, way_out)
-    raise _refused_at(file, node, "job.unknown_field", text, way_out)
+    def _refusal_of(self, code: str, path: str) -> Callable[[yaml.Node, str, str | None], NoReturn]:
+        def refuse(node: yaml.Node, text: str, way_out: str | None) -> NoReturn:
+            raise self._refused(code, node, text, way_out, path)
 
+        return refuse
 
-def _check_complete(body: Mapping[str, Any], name: str) -> None:
-    missing = [field for field in REQUIRED if body.get(field) in (None, "")]
-    if missing:
-        raise Refused(
-            "job.missing",
-            f"{name} lacks {' and '.join(missing)}",
-            {"field": missing[0]},
-            f"add {' and '.join(f'{field}: …' for field in missing)}",
+    def _refused(self, code: str, node: yaml.Node, text: str, way_out: str | None, path: str) -> Refused:
+        """A refusal with its place, or with the field's name where the job stands in no file."""
+        if not self._file.text:
+            return Refused(code, text, {"field": path}, way_out)
+        return Refused(
+            code, text, None, way_out, excerpt=place_of(self._file.name, self._file.text, node.start_mark.index)
         )
 
 
-def _refused_at(file: JobFile, node: yaml.Node, code: str, text: str, way_out: str | None) -> Refused:
-    return Refused(code, text, None, way_out, excerpt=place_of(file.name, file.text, node.start_mark.index))
-
-
-def _index_of(text: str, node: yaml.ScalarNode, line: int, column: int) -> int:
-    """The index in `text` of the character at `line` and `column` of the scalar's value (at its start if they cannot be matched)."""
-    value: str = node.value
-    seen = [found for found in value if found not in _WHITE]
-    sources = list(_visible(text, node))[: len(seen)]
-    if not seen or [shown for shown, _ in sources] != seen:
-        return int(node.start_mark.index)
-    lines = value.split("\n")
-    before = "\n".join([*lines[: line - 1], lines[line - 1][: column - 1]]) if 0 < line <= len(lines) else value
-    at = sum(found not in _WHITE for found in before)
-    return sources[at][1] if at < len(sources) else sources[-1][1] + 1
-
-
-def _visible(text: str, node: yaml.ScalarNode) -> Iterator[tuple[str, int]]:
-    """Each visible character of the scalar's value with the index in `text` where it is written."""
-    at, end = node.start_mark.index, node.end_mark.index
-    while text[at] in "&!":  # an anchor or a tag stands before the scalar itself
-        while text[at] not in _WHITE:
-            at += 1
-        while text[at] in _WHITE:
-            at += 1
-    if node.style in ("|", ">"):
-        at = text.find("\n", at, end) + 1 or end
-    elif node.style in ("'", '"'):
-        at, end = at + 1, end - 1
-    while at < end:
-        shown, length = _escaped(text, at) if node.style == '"' and text[at] == "\\" else (text[at], 1)
-        if node.style == "'" and text[at : at + 2] == "''":
-            length = 2
-        if shown not in _WHITE:
-            yield shown, at
-        at += length
-
-
-def _escaped(text: str, at: int) -> tuple[str, int]:
-    """What the escape sequence at `at` of a double-quoted scalar stands for (white space as a space), and its length."""
-    letter = text[at + 1]
-    if letter in _HEX_ESCAPES:
-        length = 2 + _HEX_ESCAPES[letter]
-        return chr(int(text[at + 2 : at + length], 16)), length
-    if letter in _WHITE_ESCAPES or letter in _WHITE:
-        return " ", 2
-    return {"0": "\0", "a": "\a", "b": "\b", "v": "\v", "f": "\f", "e": "\x1b", "_": "\xa0"}.get(letter, letter), 2
+def _held(form: Group | Each) -> str:
+    """What stands inside, in words."""
+    if isinstance(form, Each):
+        return "names with values"
+    required = [name for name, inner in form.fields.items() if isinstance(inner, Text | Whole)]
+    return " and ".join([", ".join(required[:-1]), required[-1]])

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.cells import cell_len
 
 _GAP = "   "
 _NARROWEST = 12
+# A word of so many cells, such as an id, is only broken where there is no other way to keep within the width.
+_WHOLE_WORD = 24
+# Where a word too long for its column (a digest) begins.
+_OWN_LINE = 6
 _HARMLESS = "\u3000"
 
 
@@ -25,12 +29,14 @@ def table(
 ) -> list[str]:
     """Lines of a table: headers, then rows; columns named in `numbers` are right-aligned.
 
-    If the table is wider than `width`, the widest text columns wrap; numbers are never cut.
+    If the table is wider than `width`, the widest text columns wrap between words; numbers are never cut.
     """
     cells = [[clean(cell) for cell in row] for row in (headers, *rows)]
     widths = [max(cell_len(row[at]) for row in cells) for at in range(len(headers))]
     if width is not None:
-        _squeeze(widths, [at for at in range(len(headers)) if at not in numbers], width)
+        flexible = [at for at in range(len(headers)) if at not in numbers]
+        _squeeze(widths, {at: _longest_word([row[at] for row in cells]) for at in flexible}, width)
+        _squeeze(widths, dict.fromkeys(flexible, _NARROWEST), width)
     return [line for row in cells for line in _lines(row, widths, numbers)]
 
 
@@ -57,23 +63,35 @@ def fields(pairs: Sequence[tuple[str, str]], width: int | None = None) -> list[s
 
 
 def hanging(label: str, text: str, width: int | None = None) -> list[str]:
-    """`text` after `label`, each further line of it indented as far; a word too long for that (a digest) is kept whole."""
+    """`text` after `label`, each further line of it indented as far; a word too long for that (a digest) gets a line of its own."""
     indent = cell_len(label)
     lines: list[str] = []
     for part in text.split("\n"):
         lines += _wrapped(clean(part), max(_NARROWEST, width - indent) if width else None, whole=True)
     if width is not None and indent + cell_len(lines[0]) > width:
         lines.insert(0, "")
-    spaces = [indent if width is None else max(0, min(indent, width - cell_len(line))) for line in lines]
+    spaces = [_spaces(indent, line, width) for line in lines]
     return [((label if number == 0 else " " * spaces[number]) + line).rstrip() for number, line in enumerate(lines)]
 
 
-def _squeeze(widths: list[int], flexible: Sequence[int], width: int) -> None:
-    while flexible and sum(widths) + len(_GAP) * (len(widths) - 1) > width:
-        widest = max(flexible, key=lambda at: widths[at])
-        if widths[widest] <= _NARROWEST:
+def _spaces(indent: int, line: str, width: int | None) -> int:
+    if width is None or indent + cell_len(line) <= width:
+        return indent
+    return max(0, min(_OWN_LINE, width - cell_len(line)))
+
+
+def _squeeze(widths: list[int], floors: Mapping[int, int], width: int) -> None:
+    """Narrow the widest of the columns that may be narrowed, none below its floor, until the table fits."""
+    while sum(widths) + len(_GAP) * (len(widths) - 1) > width:
+        able = [at for at, floor in floors.items() if widths[at] > floor]
+        if not able:
             return
-        widths[widest] -= 1
+        widths[max(able, key=lambda at: widths[at])] -= 1
+
+
+def _longest_word(cells: Sequence[str]) -> int:
+    found = max((cell_len(word) for cell in cells for word in cell.split()), default=1)
+    return found if found <= _WHOLE_WORD else _NARROWEST
 
 
 def _lines(row: Sequence[str], widths: Sequence[int], numbers: Sequence[int]) -> list[str]:

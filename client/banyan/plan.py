@@ -7,6 +7,7 @@ from html import escape
 from typing import Any
 
 from banyan import figures, layout
+from banyan.plan_words import member, of_program, of_query
 
 
 class Plan:
@@ -18,7 +19,12 @@ class Plan:
     @property
     def epsilon(self) -> str:
         """The ε that the job would be charged, as exact text."""
-        return str(_member(self.data, "price").get("epsilon"))
+        return str(member(self.data, "price").get("epsilon"))
+
+    @property
+    def kind(self) -> str:
+        """Which kind of job: query or program."""
+        return str(self.data.get("kind") or "query")
 
     @property
     def needs(self) -> list[str]:
@@ -29,9 +35,7 @@ class Plan:
         """The plan as text within `width`."""
         found = layout.hanging("Plan    ", self._what(), width)
         found += layout.hanging("Price   ", self._price(), width)
-        found += self._error(width)
-        found += layout.hanging("        ", self._groups(), width) if self._groups() else []
-        found += layout.hanging("Bounds  ", self._bounds(), width)
+        found += of_program(self.data, width) if self.kind == "program" else of_query(self.data, width)
         found += layout.hanging("Time    ", self._time(), width)
         # The plan that a job was accepted under needed nothing: only a fresh one says what is missing.
         found += layout.hanging("Needs   ", self._needs(), width) if "needs" in self.data else []
@@ -43,7 +47,7 @@ class Plan:
         return "\n".join(self.lines(80))
 
     def __repr__(self) -> str:
-        return f"<banyan.Plan on {self.data.get('asset')}: ε {self.epsilon}>"
+        return f"<banyan.Plan of a {self.kind} on {self.data.get('asset')}: ε {self.epsilon}>"
 
     def _repr_html_(self) -> str:
         return f"<pre>{escape(str(self))}</pre>"
@@ -52,45 +56,20 @@ class Plan:
         data = self.data
         rows, units = figures.count(data.get("rows")), figures.count(data.get("units"))
         known = f"level {data.get('level')}, about {rows} rows, {units} {data.get('population')}"
-        version = "with no data yet" if data.get("version") is None else f"v{data['version']}"
-        return f"query on {data.get('asset')} {version} ({known})"
+        joined = [one for one in data.get("joined") or [] if isinstance(one, Mapping)]
+        assets = " and ".join(_versioned(one) for one in [data, *joined])
+        program = member(data, "program").get("name")
+        return f"{self.kind}{f' {program}' if program else ''} on {assets} ({known})"
 
     def _price(self) -> str:
-        left = _member(self.data, "left_after")
+        left = member(self.data, "left_after")
         parts = [
             f"{word}{figures.amount(one.get('epsilon'), figures.DOWN)} of {figures.amount(one.get('of'))}"
-            for word, one in (("ε ", _member(left, "population")), ("yours ", _member(left, "yours")))
+            for word, one in (("ε ", member(left, "population")), ("yours ", member(left, "yours")))
             if one
         ]
-        price = f'{spend(_member(self.data, "price"))} of the population "{self.data.get("population")}"'
+        price = f'{spend(member(self.data, "price"))} of the population "{self.data.get("population")}"'
         return price + (f"\n(left after this: {'; '.join(parts)})" if parts else "")
-
-    def _error(self, width: int | None) -> list[str]:
-        outputs = [output for output in self.data.get("outputs") or [] if isinstance(output, Mapping)]
-        rows = [
-            [f"  {output.get('name')}", figures.half_width(output.get("noise_95")), str(output.get("clipping"))]
-            for output in outputs
-        ]
-        shown = layout.table(["expected, 95 %", "noise", "clipping"], rows, (1,), width and width - 8)
-        return [("Error   " if number == 0 else "        ") + line for number, line in enumerate(shown)]
-
-    def _groups(self) -> str:
-        threshold = _member(self.data, "threshold")
-        if threshold:
-            secret = [str(key.get("name")) for key in self.data.get("keys") or [] if not key.get("public")]
-            fewer = f"fewer than about {figures.count(_up(threshold.get('units')))} {self.data.get('population')}"
-            return f"groups by {', '.join(secret) or 'a private key'}: those of {fewer} are likely to be lost"
-        cells = figures.decimal_of(self.data.get("cells"))
-        if cells is None or not self.data.get("keys"):
-            return ""
-        return f"every declared group is shown: {figures.count(cells)} row{'s' * (cells != 1)}"
-
-    def _bounds(self) -> str:
-        bounds, unit = _member(self.data, "bounds"), self.data.get("unit")
-        groups, rows = bounds.get("max_groups_per_unit"), bounds.get("max_rows_per_group")
-        ends = ", ".join(f"{name} within {low} … {high}" for name, (low, high) in _member(bounds, "clip").items())
-        counted = f"{figures.count(groups)} groups per {unit}, {figures.count(rows)} rows of it per group"
-        return f"{counted}\n{ends}" if ends else counted
 
     def _time(self) -> str:
         lanes = self.data.get("lanes")
@@ -106,17 +85,12 @@ class Plan:
         return f"nothing more: policy {policy} allows it" if policy else "nothing more"
 
 
+def _versioned(asset: Mapping[str, Any]) -> str:
+    version = "with no data yet" if asset.get("version") is None else f"v{asset['version']}"
+    return f"{asset.get('asset')} {version}"
+
+
 def spend(loss: Mapping[str, Any]) -> str:
     """`ε 0.5, δ 1e-8`, never rounded down; δ is left out when it is zero."""
     epsilon, delta = (figures.amount(loss.get(name), figures.UP) for name in ("epsilon", "delta"))
     return f"ε {epsilon}" + ("" if delta in ("0", "–") else f", δ {delta}")
-
-
-def _member(data: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    found = data.get(name)
-    return found if isinstance(found, Mapping) else {}
-
-
-def _up(value: Any) -> Any:
-    found = figures.decimal_of(value)
-    return found if found is None else found.to_integral_value(figures.UP)

@@ -10,7 +10,7 @@ from banyan.verify import Verified
 # What a statement's members are called for people; a member without a name here is shown by its own.
 _NAMES = {
     "ledger": "its budget events are the log's entries",
-    "code": "digest of the query",
+    "code": "digest of the query or program",
     "request": "digest of the whole request",
     "plan": "digest of the plan",
     "version_root": "root of the data version",

@@ -17,6 +17,7 @@ from banyan.errors import BanyanError, Refused
 from banyan.textfile import unreadable
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_REUSED = "a copy of an identical job's earlier release: the same figures, and nothing more of the population's budget"
 _PARTS = ("standard_error", "low", "high")
 
 
@@ -43,9 +44,29 @@ class Result:
         return dict(self.data.get("guarantee") or {})
 
     @property
+    def job_id(self) -> str:
+        """The job that it is the result of."""
+        return str(self.data.get("job"))
+
+    @property
     def receipt_id(self) -> str | None:
         """The release that the receipt is about; None for mock data."""
         return self.data.get("receipt")
+
+    @property
+    def mock(self) -> dict[str, Any] | None:
+        """What a program did on made-up rows; None for anything else.
+
+        `blocks` ran, `answered` of them gave an answer, `answers` says for each which one (None for none), and `log` is all that they
+        printed and raised.
+        """
+        found = self.data.get("mock")
+        return dict(found) if isinstance(found, Mapping) else None
+
+    @property
+    def is_reused(self) -> bool:
+        """Whether it is a copy of an identical job's earlier release, for which the population was charged nothing more."""
+        return self.data.get("reused") is True
 
     @property
     def is_mock(self) -> bool:
@@ -74,7 +95,21 @@ class Result:
         except ImportError:
             raise BanyanError("pandas.missing", "pandas is not installed", "pip install pandas") from None
         headers, rows = self.flat()
-        return pandas.DataFrame(rows, columns=headers)
+        frame = pandas.DataFrame(rows, columns=headers)
+        types = self._types(headers, rows)
+        return frame.astype(types) if types else frame
+
+    def _types(self, headers: Sequence[str], rows: Sequence[Sequence[Any]]) -> dict[str, str]:
+        """By header, where pandas would guess wrong because something is missing: whole keys are no fractions, figures no objects."""
+        keys = {column["name"]: column.get("type") for column in self.columns if _is_key(column)}
+        found: dict[str, str] = {}
+        for header, cells in zip(headers, zip(*rows, strict=True), strict=False):
+            if header in keys:
+                is_whole = keys[header] == "int" and all(cell is None or isinstance(cell, int) for cell in cells)
+                found |= {header: "Int64"} if is_whole and None in cells else {}
+            elif all(cell is None for cell in cells):
+                found[header] = "float64"
+        return found
 
     def save(self, path: str | Path) -> Path:
         """Write the table as .csv, .json or .parquet, by the file's suffix. Raises Refused for another suffix."""
@@ -101,7 +136,17 @@ class Result:
 
     def shown_cells(self) -> list[list[str]]:
         """The rows as people read them: keys, and values with ± half of the 95 % interval."""
-        return [[_shown(column, row.get(column["name"])) for column in self.columns] for row in self.rows]
+        return [[self._shown(column, row.get(column["name"])) for column in self.columns] for row in self.rows]
+
+    def _shown(self, column: Mapping[str, Any], cell: Any) -> str:
+        if not _is_key(column):
+            return figures.with_interval(_part(cell, "value"), _part(cell, "low"), _part(cell, "high"))
+        # One number of a program has no element; a NULL among a query's groups is a group.
+        return ("" if self._is_of_a_program else "NULL") if cell is None else layout.clean(str(cell))
+
+    @property
+    def _is_of_a_program(self) -> bool:
+        return self.guarantee.get("blocks") is not None
 
     def lines(self, width: int | None = None, limit: int | None = None) -> list[str]:
         """The table, its notes and its guarantee as text within `width`; at most `limit` rows."""
@@ -127,13 +172,14 @@ class Result:
     def _footer(self) -> list[tuple[str, str]]:
         if self.is_mock:
             return [("Mock", "made-up rows: the figures mean nothing, nothing was paid")]
-        return [("Guarantee", str(self.guarantee.get("sentence") or "none is stated"))]
+        found = [("Guarantee", str(self.guarantee.get("sentence") or "none is stated"))]
+        return [*found, ("Reused", _REUSED)] if self.is_reused else found
 
     def __str__(self) -> str:
         return "\n".join(self.lines())
 
     def __repr__(self) -> str:
-        return f"<banyan.Result of job {self.data.get('job')}: {len(self.rows)} rows>"
+        return f"<banyan.Result of job {self.job_id}: {len(self.rows)} rows>"
 
     def _repr_html_(self) -> str:
         footer = " · ".join(text for _, text in self._footer())
@@ -150,7 +196,8 @@ class Result:
             if figure is not None:
                 ends = [figures.decimal_of(_part(cell, part)) for part in ("low", "high")]
                 low, high = (float(figure if end is None else end) for end in ends)
-                label = " · ".join(_shown(column, row.get(column["name"])) for column in keys) or str(value)
+                shown = [self._shown(column, row.get(column["name"])) for column in keys]
+                label = " · ".join(part for part in shown if part) or str(value)
                 found.append(chart.Bar(label, float(figure), low, high))
         return found
 
@@ -170,9 +217,3 @@ def _harmless(cell: Any) -> Any:
     if cell is None:
         return ""
     return "'" + cell if isinstance(cell, str) and cell[:1] in _FORMULA else cell
-
-
-def _shown(column: Mapping[str, Any], cell: Any) -> str:
-    if not _is_key(column):
-        return figures.with_interval(_part(cell, "value"), _part(cell, "low"), _part(cell, "high"))
-    return "NULL" if cell is None else layout.clean(str(cell))

@@ -35,7 +35,7 @@ MAX_RESULT_BYTES = 500_000_000
 _ED25519 = b"\x01"
 _MOST_SIGNATURES = 100
 _MEMBERS = {"schema", "release", "job", "statement", "output", "entry", "inclusion", "checkpoint", "log_key"}
-_BESIDE_THE_TABLE = ("job", "mode", "guarantee", "receipt")
+_BESIDE_THE_TABLE = ("job", "mode", "guarantee", "receipt", "reused")
 _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f]")
 
 
@@ -201,6 +201,11 @@ def _table(result: Any, receipt: Mapping[str, Any]) -> Any:
     """The released table inside a saved result: what stands beside it there must not contradict the receipt."""
     for name, expected in (("job", receipt["job"]), ("receipt", receipt["release"]), ("mode", "real")):
         _demand(result.get(name, expected) == expected, f"the result at hand is of another {name}")
+    _demand("mock" not in result, "the result at hand is of made-up rows")
+    reuse = receipt["statement"].get("reuse")
+    _demand(
+        reuse is None or result.get("reused", reuse) == reuse, "the result at hand says otherwise whether it is a copy"
+    )
     stated = receipt["statement"].get("guarantee") or {}
     for name, claimed in (result.get("guarantee") or {}).items():
         _demand(stated.get(name, claimed) == claimed, "the result at hand claims another guarantee")

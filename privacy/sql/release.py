@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from fractions import Fraction
 from itertools import product
 from typing import Any, Protocol
@@ -14,8 +13,8 @@ from privacy.sql.combine import Totals
 from privacy.sql.keys import decode, encode, order_of, shown
 from privacy.sql.plan_model import MAX_SHOWN, Measure, OutputColumn, QueryPlan
 from privacy.sql.tree import Aggregate
+from privacy.table import ReleasedTable
 
-SCHEMA = "banyan.table/1"
 EXTRA_DIGITS = 6  # decimal digits of an AVG beyond those of its column
 _COUNTS = frozenset({Aggregate.ROWS, Aggregate.NONNULL, Aggregate.UNITS})
 
@@ -42,24 +41,6 @@ class DrawnNoise:
     def select(self, threshold: KeyThreshold, units: Mapping[bytes, int]) -> dict[bytes, int]:
         """The keys whose noisy number of units passes."""
         return threshold.select(units)
-
-
-@dataclass(frozen=True)
-class ReleasedTable:
-    """A released table: a differentially private value in every cell, and what noise may have done to it."""
-
-    columns: tuple[Mapping[str, str], ...]
-    rows: tuple[Mapping[str, Any], ...]
-    notes: tuple[str, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """The JSON form of `banyan.table/1`."""
-        return {
-            "schema": SCHEMA,
-            "columns": [dict(column) for column in self.columns],
-            "rows": [dict(row) for row in self.rows],
-            "notes": list(self.notes),
-        }
 
 
 def release(totals: Totals, plan: QueryPlan, noise: NoiseSource | None = None) -> ReleasedTable:

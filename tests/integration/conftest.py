@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.town import Town, prepare, town_in, until
+from tests.town import UNHURRIED, Town, prepare, town_in, until
 
 
 @pytest.fixture(scope="session")
@@ -16,7 +16,7 @@ def prepared(tmp_path_factory, query_image):
 @pytest.fixture(scope="session")
 def town(tmp_path_factory, prepared, docker_host):
     """One town for all; a test calls `up()` before it uses it, spends little, and may leave it stopped or killed."""
-    with town_in(tmp_path_factory.mktemp("town"), prepared, docker_host) as made:
+    with town_in(tmp_path_factory.mktemp("town"), prepared, docker_host, **UNHURRIED) as made:
         yield made
 
 

@@ -71,6 +71,7 @@ def test_two_servers_on_one_folder_one_of_them_killed_in_between_overspend_nothi
         until(lambda: first.rows("SELECT id FROM jobs"), every=0.001)
         first.kill()
         answers = [each.result() for each in asked]
+    assert None in answers, "the kill met nobody in the middle of a request"
     # Who got no answer does not know whether the job was admitted: they look, and ask again if it was not.
     admitted = {row["request"]: row["id"] for row in second.rows("SELECT id, request FROM jobs")}
     for at in [at for at, answer in enumerate(answers) if answer is None]:
@@ -79,5 +80,6 @@ def test_two_servers_on_one_folder_one_of_them_killed_in_between_overspend_nothi
     until(lambda: second.health() == "ready")
     first.start(wait=False)
     check_three_ran(first, answers)
+    first.check_charged_once(*(answer for answer in answers if answer.startswith("j-")))
     assert told(first, "rob", 99) == told(second, "ruth", 98) == "budget.population"
     check_books(second)

@@ -1,5 +1,6 @@
 """Cancel is true: containers are gone within two seconds, the word comes after that and at its time, the ledger stays right (T09)."""
 
+import contextlib
 import os
 import signal
 import time
@@ -14,15 +15,24 @@ pytestmark = [pytest.mark.docker, pytest.mark.ray]
 GONE_SECONDS = 2.0
 
 
+def stop_programs(town, job):
+    """Stop what runs in the job's containers, so that it sees neither SIGTERM nor the end of its input; returns what was stopped."""
+    stopped = []
+    for container in town.containers(job=job, status="running"):
+        with contextlib.suppress(AssertionError, ProcessLookupError):
+            pid = int(docker(town.engine, "inspect", "-f", "{{.State.Pid}}", container))
+            if pid:
+                os.kill(pid, signal.SIGSTOP)
+                stopped.append(pid)
+    return stopped
+
+
 def test_a_running_job_is_ended_though_its_containers_answer_to_nothing_and_stays_charged(town):
     town.up()
     job = town.submit(201)
-    until(lambda: town.containers(job=job.id), every=0.003)
-    # Stopped, their programs see neither SIGTERM nor the end of their input.
-    for container in town.containers(job=job.id):
-        pid = int(docker(town.engine, "inspect", "-f", "{{.State.Pid}}", container))
-        if pid:
-            os.kill(pid, signal.SIGSTOP)
+    until(lambda: stop_programs(town, job.id), every=0.003)
+    time.sleep(0.5)
+    assert town.containers(job=job.id, status="running"), "the program had ended before it was stopped"
     job.cancel()
     asked, shown_at = time.monotonic(), moment(town.job(job.id)["cancel_shown_at"])
     assert job.state == "running"
@@ -37,7 +47,8 @@ def test_a_running_job_is_ended_though_its_containers_answer_to_nothing_and_stay
     assert not town.plaintext()
     assert town.of_job(job.id)[-2:] == ["job:cancel-asked", "job:cancelled"]
     assert "budget:released" not in town.of_job(job.id)
-    assert town.rows("SELECT state FROM ledger_spends WHERE job = ?", job.id) == [{"state": "committed"}]
+    town.check_charged_once(job.id)
+    assert town.sealed(job.id) is None, "nothing of it was drawn"
 
 
 def test_a_queued_job_is_cancelled_and_its_reservation_comes_back(town):
@@ -49,5 +60,8 @@ def test_a_queued_job_is_cancelled_and_its_reservation_comes_back(town):
     assert set(town.of_job(second.id)) == {
         "job:submitted", "budget:reserved", "job:cancel-asked", "job:cancelled", "budget:released",
     }  # fmt: skip
+    assert town.rows("SELECT state FROM ledger_spends WHERE job = ?", second.id) == [{"state": "released"}]
     assert town.wait(first.id) == "released"
+    town.check_charged_once(first.id)
+    town.check_nothing_defaulted(first.id)
     assert float(spent[0]["spent"]["epsilon"]) - float(town.client("rob").budget()[0]["spent"]["epsilon"]) > 0.019

@@ -6,7 +6,7 @@ import subprocess
 import pytest
 from banyan.errors import Refused
 
-from tests.town import ROWS, town_in
+from tests.town import ROWS, UNHURRIED, town_in
 
 pytestmark = [pytest.mark.docker, pytest.mark.ray]
 
@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.docker, pytest.mark.ray]
 @pytest.fixture
 def narrow(tmp_path, prepared, docker_host):
     """A town whose blocks lie on a disk with room for one and a half versions."""
-    with town_in(tmp_path, prepared, docker_host) as made:
+    with town_in(tmp_path, prepared, docker_host, **UNHURRIED) as made:
         blocks, kept = made.state / "blocks", made.folder / "kept"
         blocks.rename(kept)
         blocks.mkdir()
@@ -55,4 +55,7 @@ def test_a_full_disk_refuses_the_file_harms_nothing_and_with_room_the_same_file_
 
     subprocess.run(["mount", "-o", "remount,size=64m", str(town.state / "blocks")], check=True)
     assert olga.ingest("traffic/rides", data)["version"] == 2
-    assert town.wait(town.submit(20).id) == "released"
+    later = town.submit(20)
+    assert town.wait(later.id) == "released"
+    assert later.refresh().plan.data["version"] == 2
+    town.check_nothing_defaulted(job.id, later.id)

@@ -19,6 +19,11 @@ pytestmark = pytest.mark.docker
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 IMAGES = CHECKOUT / "runtime_images"
+SHARED = {
+    "/banyan/lib/banyan/__init__.py": b"",
+    "/banyan/lib/banyan/frames.py": (CHECKOUT / "client" / "banyan" / "frames.py").read_bytes(),
+}
+SUMS = "find /banyan -type f -exec sha256sum {} +"
 SCIENCE = ["numpy", "pandas", "polars", "pyarrow", "duckdb", "sklearn.linear_model", "scipy.stats"]
 SCIENCE += ["statsmodels.api", "lifelines"]
 
@@ -116,9 +121,22 @@ def test_the_image_id_follows_from_the_content_alone(engine, query_image, tmp_pa
     assert diff_ids == engine.images.get(query_image).attrs["RootFS"]["Layers"]
 
 
-def test_the_query_image_holds_this_runner(engine, query_image):
-    digest = hashlib.sha256((IMAGES / "query" / "runner.py").read_bytes()).hexdigest()
-    assert output_of(engine, query_image, "sha256sum", "/banyan/runner.py").split()[0] == digest
+def test_an_image_holds_its_runner_with_every_module_of_it_and_nothing_else(engine, query_image, python_image):
+    for name, image, shared in (("query", query_image, {}), ("python", python_image, SHARED)):
+        found = dict(reversed(line.split()) for line in output_of(engine, image, "sh", "-c", SUMS).splitlines())
+        files = {f"/banyan/{path.name}": path.read_bytes() for path in (IMAGES / name).glob("*.py")} | shared
+        assert found == {place: hashlib.sha256(content).hexdigest() for place, content in files.items()}
+
+
+def test_what_a_program_shares_with_the_client_can_be_imported_there(engine, python_image):
+    program = (
+        "import sys; sys.path.insert(0, '/banyan/lib')\n"
+        "import decimal, pyarrow as pa\n"
+        "from banyan.frames import to_pandas, to_polars\n"
+        "table = pa.table({'d': [decimal.Decimal('1.50')], 's': ['a']})\n"
+        "print(to_pandas(table).values.tolist(), to_polars(table).rows())"
+    )
+    assert python(engine, python_image, program) == "[[1.5, 'a']] [(1.5, 'a')]\n"
 
 
 def test_no_file_lends_its_owners_rights(engine, image):
@@ -179,6 +197,8 @@ def test_the_python_image_holds_the_scientific_stack(engine, python_image):
 def recipe_copy(tmp_path):
     folder = tmp_path / "runtime_images"
     shutil.copytree(IMAGES, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "client" / "banyan").mkdir(parents=True)
+    shutil.copy(CHECKOUT / "client" / "banyan" / "frames.py", tmp_path / "client" / "banyan")
     return folder
 
 
@@ -196,6 +216,9 @@ def recipes(folder):
         ("query/runner.py", (True, False)),
         ("query/requirements.lock", (True, False)),
         ("python/requirements.lock", (False, True)),
+        ("python/runner.py", (False, True)),
+        ("python/measures.py", (False, True)),
+        ("../client/banyan/frames.py", (False, True)),
         ("python/build.lock", (False, True)),
         ("base.py", (True, True)),
         ("packages.py", (True, True)),

@@ -16,7 +16,7 @@ import pytest
 from core.clock import SystemClock, moment_of
 from tests.api_world import Answer, ApiWorld, visits, without
 from tests.neighbours import PUBLIC, Comparable, Researcher
-from tests.town import town_in, until
+from tests.town import UNHURRIED, town_in, until
 
 pytestmark = [pytest.mark.docker, pytest.mark.ray, pytest.mark.timeout(280)]
 MARK = "ZQX-778"
@@ -94,13 +94,21 @@ def pair(tmp_path_factory, query_image, docker_host):
         towns = []
         for name, data in (("without", without(WHOLE, TARGET)), ("with", WHOLE)):
             state = prepared(tmp_path_factory.mktemp(f"{name}-prepared"), data)
-            towns.append(
-                stack.enter_context(town_in(tmp_path_factory.mktemp(name), state, docker_host, start_seconds=1.5))
-            )
+            towns.append(stack.enter_context(town_in(tmp_path_factory.mktemp(name), state, docker_host, **UNHURRIED)))
         both = [Seen(town) for town in threads.map(lambda town: town.start(), towns)]
         for seen in both:
             stack.callback(seen.client.close)
         yield list(threads.map(Seen.tell, both)), threads
+
+
+def test_the_containers_did_run_over_all_that_there_is(pair):
+    """Two servers whose blocks all count as defaults would look the same as well: nothing here would mean anything."""
+    assert MARK.encode() in WHOLE
+    assert without(WHOLE, TARGET) != WHOLE
+    for seen in pair[0]:
+        jobs = {path.name.rpartition("-")[0] for path in (seen.town.state / "sealed").iterdir()}
+        assert len(jobs) == 3
+        seen.town.check_nothing_defaulted(*jobs)
 
 
 def check_same(one, other):
@@ -136,7 +144,7 @@ def test_every_job_takes_exactly_the_time_that_its_plan_fixed(pair):
         issued = {e["facts"]["job"]: e["time"] for e in entries if e["type"] == "release:issued"}
         assert all(moment_of(issued[job]) >= moment_of(planned[job]) for job in issued)
         durations.append([(moment_of(planned[job]) - moment_of(started[job])).total_seconds() for job in started])
-    assert durations[0] == durations[1] == [4.0] * 5
+    assert durations[0] == durations[1] == [8.0] * 5
 
 
 def test_what_lies_on_the_disk_has_the_same_names_and_sizes(pair):
@@ -170,3 +178,4 @@ def test_with_a_block_damaged_on_disk_still_nothing_differs(pair):
     assert one.sealed() == other.sealed()
     spent = [seen.call("GET", "/v1/budget").json["items"][0]["spent"] for seen in (one, other)]
     assert spent[0] == spent[1]
+    one.town.check_nothing_defaulted(one.town.rows("SELECT id FROM jobs ORDER BY sequence DESC LIMIT 1")[0]["id"])

@@ -26,6 +26,9 @@ QUERIES = {
     "GROUP BY a private column": "SELECT clinic, COUNT(*) AS n, AVG(cost) AS mean FROM visits GROUP BY clinic",
     "GROUP BY both": "SELECT clinic, result, COUNT(DISTINCT pid) AS n FROM visits GROUP BY clinic, result",
 }
+DOORS_TO_DATA = [(LocalObjectStore, "get")] + [
+    (KeyRing, name) for name in ("unwrap", "unseal", "placement_key", "sketch_key")
+]
 FLIGHTS = (CHECKOUT / "examples" / "traffic" / "flights.yaml").read_text()
 ZCDP = (
     VISITS.replace("accountant: basic", "accountant: zcdp")
@@ -72,16 +75,24 @@ def test_with_the_data_moved_away_every_answer_is_the_same(world):
         (world.state / "elsewhere").rename(blocks)
 
 
-def test_a_plan_opens_no_block_no_key_and_nothing_sealed(world, monkeypatch):
-    before = public_answers(world)
+def test_a_plan_opens_no_block_no_key_and_nothing_sealed(monkeypatch):
+    """On a server that was asked nothing before: what it might remember cannot hide that it looked."""
 
     def touched(*_):
         raise AssertionError("a plan touched data")
 
-    for owner, names in ((LocalObjectStore, ("get",)), (KeyRing, ("unwrap", "unseal", "placement_key", "sketch_key"))):
-        for name in names:
-            monkeypatch.setattr(owner, name, touched)
-    assert public_answers(world) == before
+    with quick_folder() as folder, ApiWorld(folder) as fresh:
+        fresh.furnish()
+        with monkeypatch.context() as patch:
+            for owner, name in DOORS_TO_DATA:
+                patch.setattr(owner, name, touched)
+            found = public_answers(fresh)
+            fresh.submit()
+            with pytest.raises(AssertionError, match="touched data"):
+                fresh.reconciler.step()  # the doors are those that a job goes through
+        assert all(b'"status":4' not in body and b'"status":5' not in body for body in found.values())
+    with quick_folder() as folder, ApiWorld(folder) as usual:
+        assert public_answers(usual.furnish()) == found
 
 
 @pytest.mark.parametrize("asset", ["medical/visits", "medical/stays"])

@@ -82,8 +82,12 @@ def test_a_restored_database_cannot_spend_again(another_town):
 
     # The running server's backup.
     restore(town, hot)
+    told = town.log.count("halted: log.rolled_back")
     town.start(wait=False)
     check_refused(town, 52)
+    until(lambda: town.log.count("halted: log.rolled_back") > told)
+    check_refused(town, 53)
+    assert len(town.rows("SELECT id FROM jobs")) == 3
     assert town.stop() == 0
     assert (town.state / "signer" / "checkpoint").read_bytes() == signed
 
@@ -93,7 +97,9 @@ def test_a_restored_database_cannot_spend_again(another_town):
     with pytest.raises(Refused) as refused:
         town.submit(60, epsilon="0.3")
     assert (refused.value.code, refused.value.way_out) == ("budget.population", "ε ≤ 0.2")
-    assert town.submit(60, epsilon="0.2").state == "queued"
+    last = town.submit(60, epsilon="0.2").id
+    assert town.wait(last) == "released"
+    town.check_charged_once(last)
 
 
 def size_of(note):

@@ -9,7 +9,7 @@ import pytest
 
 from privacy.intervals import plain_interval, ratio_intervals
 from privacy.mechanisms import Noise, NoiseKind
-from tests.statistical.audit import at_least, at_most
+from tests.statistical.loss_audit import at_least, at_most
 
 PROMISED = 0.93
 REACH = 100

@@ -8,7 +8,7 @@ from fractions import Fraction
 import pytest
 
 from privacy.mechanisms import Noise, NoiseKind
-from tests.statistical.audit import keeps_its_claim, vector_loss
+from tests.statistical.loss_audit import keeps_its_claim, vector_loss
 
 MILLION = 1_000_000
 SHARE = {NoiseKind.LAPLACE: Fraction(1), NoiseKind.GAUSSIAN: Fraction(1, 2)}

@@ -23,7 +23,7 @@ from privacy.sql.combine import Totals, combine, read_partial
 from privacy.sql.keys import encode
 from privacy.sql.plan_model import QueryPlan
 from privacy.sql.release import release
-from tests.statistical.audit import PROVEN, Draws, at_least, keeps_its_claim, loss_found, vector_loss
+from tests.statistical.loss_audit import PROVEN, Draws, at_least, keeps_its_claim, loss_found, vector_loss
 from tests.unit.sql_world import instruction_of, plan_of, runner, write_block
 
 WARDS = ("a", "b", "c", "d", "e")

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from privacy.mechanisms import KeyThreshold, NoiseKind, _threshold_measurement
-from tests.statistical.audit import PROVEN, Draws, at_least, keeps_its_claim, loss_found
+from tests.statistical.loss_audit import PROVEN, Draws, at_least, keeps_its_claim, loss_found
 
 LONE_UNITS = 500_000
 DELTA = Fraction(1, 1000)

@@ -65,6 +65,75 @@ PLAN: dict[str, Any] = {
     "needs": [],
     "tips": ['"max_groups_per_unit: 2" would cut the noise by 40 %'],
 }
+PROGRAM = {"name": "delay_regression.py", "digest": "sha256:" + "d" * 64}
+PROGRAM_PLAN: dict[str, Any] = {
+    **{name: value for name, value in PLAN.items() if name not in ("outputs", "keys", "cells", "threshold", "bounds")},
+    "kind": "program",
+    "joined": [],
+    "outputs": [
+        {"name": "per_minute", "kind": "mean", "width": 1, "noise_95": "0.023", "noise_ranks": None},
+        {"name": "coefficients", "kind": "mean", "width": 3, "noise_95": "0.14", "noise_ranks": None},
+        {
+            "name": "auc",
+            "kind": "median",
+            "width": 1,
+            "noise_95": None,
+            "noise_ranks": "between the 38th and the 62nd percentile of the block answers",
+        },
+    ],
+    "blocks": 400,
+    "units_per_block": "10",
+    "rows_per_block": "840",
+    "trade": [
+        "More blocks: less noise, but each answer is computed on fewer units and so is further from the answer on all data.",
+        "The price is shared by 5 numbers: with fewer outputs each has less noise.",
+    ],
+    "seconds_per_block": "0.2",
+    "isolation": "zygote",
+    "oci_runtime": None,
+    "program": PROGRAM,
+    "seconds": 58.3,
+    "tips": [],
+}
+PROGRAM_TABLE: dict[str, Any] = {
+    "schema": "banyan.table/1",
+    "columns": [
+        {"name": "output", "role": "key", "type": "string"},
+        {"name": "element", "role": "key", "type": "int"},
+        {"name": "value", "role": "value", "type": "decimal"},
+    ],
+    "rows": [
+        {
+            "output": "per_minute",
+            "element": None,
+            "value": {"value": 1.0183, "standard_error": 0.0094, "low": 0.9953, "high": 1.0413},
+        },
+        {
+            "output": "pair",
+            "element": 0,
+            "value": {"value": -2.51, "standard_error": 0.2, "low": -2.96, "high": -2.06},
+        },
+        {"output": "pair", "element": 1, "value": {"value": 10, "standard_error": 0.2, "low": 9.55, "high": 10}},
+        {
+            "output": "auc",
+            "element": None,
+            "value": {"value": 0.6295, "standard_error": None, "low": None, "high": None},
+        },
+    ],
+    "notes": ["A block that gave no valid answer counts as the declared default."],
+}
+MOCK = {
+    "blocks": 8,
+    "answered": 7,
+    "answers": [
+        {"auc": 0.6, "pair": [1, 2.25], "per_minute": 1.0312},
+        None,
+        {"auc": 0.7, "pair": [1, 2], "per_minute": 0.98},
+        *[{"auc": 0.7, "pair": [1, 2], "per_minute": 0.98}] * 5,
+    ],
+    "log": 'fitting\tnow\r\nTraceback (most recent call last):\n  File "delay_regression.py", line 16, in analyse\n'
+    "ValueError: \x1b]0;owned\x07\u202e\n",
+}
 BUDGET = {
     "population": "aircraft",
     "unit": "tailnum",
@@ -131,6 +200,10 @@ class Contract:
             {"state": "released"},
         ]
         self.receipts_pending = 0
+        self.job: dict[str, Any] = {}
+        self.result: dict[str, Any] = {
+            **TABLE, "mode": "real", "guarantee": {"sentence": SENTENCE, **GUARANTEE}, "receipt": "r-1",
+        }  # fmt: skip
         self.log = Log("banyan.test/log")
         self.receipt = receipt_of(self.log, TABLE, guarantee=GUARANTEE, release="r-1", job="j-1")
         self.url = ""
@@ -153,6 +226,7 @@ class Contract:
             "refusal": None,
             "epsilon": "0.5",
             "plan": PLAN,
+            **self.job,
             **state,
         }
 
@@ -229,8 +303,7 @@ class Contract:
     def _result(self, file_format: str) -> Any:
         if file_format == "parquet":
             return b"PAR1 the result"
-        guarantee = {"sentence": SENTENCE, **GUARANTEE}
-        return {**TABLE, "job": "j-1", "mode": "real", "guarantee": guarantee, "receipt": "r-1"}
+        return {**self.result, "job": "j-1"}
 
 
 @contextmanager

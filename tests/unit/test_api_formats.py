@@ -77,7 +77,7 @@ def test_a_spreadsheet_runs_nothing(world):
 def test_a_parquet_file_carries_its_guarantee(world):
     told = json.loads(pq.read_schema(io.BytesIO(result(world, "parquet").body)).metadata[b"banyan"])
     found = result(world).json
-    assert told == {name: found[name] for name in ("job", "mode", "guarantee", "notes", "receipt")}
+    assert told == {name: found[name] for name in ("job", "mode", "guarantee", "notes", "receipt", "reused")}
 
 
 CELL = {"value": 3, "standard_error": 1.5, "low": 1, "high": 5}
@@ -107,7 +107,7 @@ def test_the_types_of_a_parquet_file_follow_from_the_plan_not_from_the_figures(n
         ("n", "value", "int"),
         ("mean", "value", "decimal"),
     ]
-    told = {"job": "j", "mode": "real", "guarantee": {}, "notes": [], "receipt": None}
+    told = {"job": "j", "mode": "real", "guarantee": {}, "notes": [], "receipt": None, "reused": False}
     described = [{"name": column, "role": role, "type": kind} for column, role, kind in columns]
     table = pq.read_table(io.BytesIO(as_parquet({"columns": described, "rows": FIGURES[name], **told})))
     assert [str(field.type) for field in table.schema] == [

@@ -18,7 +18,20 @@ import pytest
 from banyan import credentials
 from banyan.cli import main
 
-from tests.unit.client_contract import ASSET, PLAN, TABLE, TOKEN, Contract, contract_server, moment, problem
+from tests.unit.client_contract import (
+    ASSET,
+    MOCK,
+    PLAN,
+    PROGRAM,
+    PROGRAM_PLAN,
+    PROGRAM_TABLE,
+    TABLE,
+    TOKEN,
+    Contract,
+    contract_server,
+    moment,
+    problem,
+)
 from tests.unit.receipts_by_hand import Log
 from tests.unit.test_client_jobfile import DELAYS
 
@@ -50,7 +63,7 @@ def run(contract: Contract, capsys: pytest.CaptureFixture[str]) -> Run:
         with pytest.raises(SystemExit) as ended:
             main(arguments)
         out, err = capsys.readouterr()
-        assert "Traceback" not in out + err
+        assert "\nTraceback" not in f"\n{out}\n{err}"  # one of ours; a program's own is indented
         assert TOKEN not in out + err
         return Done(int(ended.value.code or 0), out, err)
 
@@ -208,9 +221,91 @@ def test_run_takes_made_up_rows_and_saves_the_same_form(run: Run, contract: Cont
     assert Path("mock.csv").read_text().startswith("carrier,flights,")
 
 
+@pytest.fixture
+def program(contract: Contract, tmp_path: Path) -> Contract:
+    (tmp_path / "delay_regression.py").write_text("def analyse(tables, params):\n    return {}\n" + "# long\n" * 1000)
+    (tmp_path / "delay_regression.yaml").write_text(
+        "asset: traffic/flights\npurpose: research\nprogram: delay_regression.py\nepsilon: 1\n"
+        "outputs: {auc: {lower: 0, upper: 1, default: 0.5}}\n"
+    )
+    contract.job = {"kind": "program", "query": None, "program": PROGRAM, "plan": PROGRAM_PLAN, "joined": ["a/b"]}
+    contract.result = {**PROGRAM_TABLE, "mode": "mock", "guarantee": {"blocks": 8}, "receipt": None, "mock": MOCK}
+    contract.states = [{"state": "queued"}, {"state": "released"}]
+    return contract
+
+
+def test_a_program_on_made_up_rows_shows_what_its_blocks_did_and_the_table(run: Run, program: Contract) -> None:
+    done = run("run", "delay_regression.yaml", "--mock")
+    assert done.code == 0, done.err
+    assert json.loads(program.requests[0][3])["program"]["name"] == "delay_regression.py"
+    shown = done.out.split("\n")
+    assert shown[:6] == [
+        "Printed and raised in the blocks",
+        "  fitting now",
+        "  Traceback (most recent call last):",
+        '    File "delay_regression.py", line 16, in analyse',
+        "  ValueError: \\x1b]0;owned\\x07\\u202e",
+        "Blocks     7 of 8 made-up blocks answered",
+    ]
+    assert "per_minute                   1.018 ± 0.023" in shown
+    assert "made-up rows: the figures mean nothing" in done.out
+    assert run("run", "delay_regression.yaml", "--mock", "-o", "m.csv").out.endswith("\n4 rows in m.csv\n")
+
+
+@pytest.mark.parametrize(
+    "answers", [[None] * 8, [None, {"auc": "nan", "pair": [1, 2], "per_minute": 1}], [{"auc": 1, "pair": [1, "inf"]}]]
+)
+def test_a_program_without_an_answer_is_told_so_and_exits_with_one(
+    run: Run, program: Contract, answers: list[object]
+) -> None:
+    program.result["mock"] = {**MOCK, "answered": 0, "answers": answers}
+    done = run("run", "delay_regression.yaml", "--mock", "-o", "m.csv")
+    assert done.code == 1
+    assert "line 16, in analyse" in done.out
+    assert "per_minute   " not in done.out
+    assert "\nfailed   mock.no_answer\n" in done.err
+    assert not Path("m.csv").exists()
+
+
+def test_a_program_is_listed_by_its_name_and_never_shown_whole(run: Run, program: Contract) -> None:
+    assert "delay_regression.py on traffic/flights, a/b" in run("jobs").out
+    done = run("show", "j-1")
+    assert done.out.split("\n")[1].startswith("delay_regression.py on traffic/flights, a/b, ε 0.5, submitted ")
+    assert f"\n  {PROGRAM['digest']}\n" in done.out
+    assert "Plan    program delay_regression.py on traffic/flights v3" in done.out
+    assert len(done.out.split("\n")) < 40
+    program.job = {"query": "SELECT a\nFROM b"}
+    assert "query on traffic/flights" in run("jobs").out
+    assert "\n  SELECT a\n  FROM b\n" in run("show", "j-1").out
+
+
+def test_no_file_is_written_over_unless_that_is_asked_for(run: Run, contract: Contract) -> None:
+    contract.states = [{"state": "released"}]
+    for words in (("result", "j-1"), ("mock", "traffic/flights"), ("receipt", "j-1"), ("run", "delays.yaml", "--mock")):
+        Path("f.csv").write_text("mine")
+        asked = len(contract.requests)
+        done = run(*words, "-o", "f.csv")
+        assert (done.code, done.out) == (1, "")
+        assert done.err.startswith("refused  file.exists")
+        assert Path("f.csv").read_text() == "mine"
+        assert len(contract.requests) == asked, "refused before anything is asked"
+        assert run(*words, "-o", "f.csv", "--force").code == 0
+        assert Path("f.csv").read_text() != "mine"
+    Path("r-1.json").write_text("mine")
+    for words in (("receipt", "j-1"), ("result", "j-1", "-o", "g.csv", "--receipt")):
+        assert "file.exists" in run(*words).err
+        assert Path("r-1.json").read_text() == "mine"
+    assert run("receipt", "j-1", "--force").code == 0
+    assert run("receipt", "j-1").code == 0, "the same receipt may be saved again"
+
+
+def test_the_version_is_told(run: Run) -> None:
+    assert re.fullmatch(r"banyan \d+\.\d+\.\d+\n", run("--version").out)
+
+
 def test_jobs_show_cancel(run: Run, contract: Contract) -> None:
     done = run("jobs")
-    assert done.out.split("\n")[0].split() == ["job", "state", "asset", "ε", "submitted"]
+    assert done.out.split("\n")[0].split() == ["job", "state", "what", "ε", "submitted"]
     assert "queued: waiting for approval" in done.out
     assert json.loads(run("jobs", "--json").out)["items"][0]["id"] == "j-1"
     done = run("show", "j-1")
@@ -492,6 +587,32 @@ def test_on_a_narrow_terminal_nothing_is_wider_than_it(contract: Contract) -> No
         assert code == 0
         plain = shown.replace("\x1b[1m", "").replace("\x1b[0m", "").replace("\r", "")
         assert all(len(line) <= 80 for line in plain.split("\n")), plain
+
+
+ID = re.compile(r"\b[a-z]-[2-9a-z]{16}\b")
+
+
+def test_on_a_narrow_terminal_no_id_and_no_digest_is_broken(contract: Contract) -> None:
+    job, person = "j-s5jzy8gm5vvjjhaj", "p-eycn844bn4eakwpx"
+    contract.states = [{"state": "running", "waiting": "running: release planned 09:12:30"}]
+    contract.job = {"id": job, "kind": "program", "program": PROGRAM | {"name": "a_long_name_of_mine.py"}}
+    for kind in ("budget:committed", "release:issued"):
+        entry = {"type": kind, "subject": job, "actor": person, "time": moment(0), "facts": {}}
+        contract.log.leaves.append(json.dumps(entry).encode())
+    Path("r.json").write_text(json.dumps(contract.receipt))
+    for arguments, ids, whole in (
+        (("jobs",), 1, 0),
+        (("audit", "tail"), 4, 0),
+        (("policies", "show", "traffic-research-2026"), 0, 1),
+        (("verify", "r.json"), 0, 5),
+    ):
+        code, shown = in_a_terminal(*arguments)
+        assert code == 0, shown
+        plain = shown.replace("\x1b[1m", "").replace("\x1b[0m", "").replace("\r", "")
+        assert len(ID.findall(plain)) == ids
+        assert all(len(line) <= 80 for line in plain.split("\n")), plain
+        digests = re.findall(r"sha256:[0-9a-f]*", plain)
+        assert [len(digest) for digest in digests] == [71] * whole
 
 
 def test_output_that_a_terminal_cannot_show_becomes_a_question_mark(contract: Contract) -> None:

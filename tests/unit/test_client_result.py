@@ -230,9 +230,9 @@ def test_a_digest_is_never_broken_and_still_fits() -> None:
     digest = "sha256:" + "5" * 64
     assert layout.fields([("digest of all", digest), ("b", f"x: {digest} y")], 80) == [
         "digest of all",
-        " " * 9 + digest,
+        " " * 6 + digest,
         "b" + " " * 14 + "x:",
-        " " * 9 + digest,
+        " " * 6 + digest,
         " " * 15 + "y",
     ]
 

@@ -12,7 +12,8 @@ from assets.blocks import Block, Place, close_block, digest_of, new_version_key
 from assets.object_store import LocalObjectStore
 from assets.physical import parquet_bytes
 from core.errors import Unavailable
-from jobs.lane import LaneWork, run_lane
+from jobs.lane import LaneWork, TableShare, run_lane
+from jobs.query_lane import QueryForm
 from sandbox.fake_runtime import FakeRuntime
 from tests.api_world import blocks_of, frame, honest, partial_of
 from tests.policies_world import quick_folder
@@ -41,10 +42,15 @@ def work(folder):
         store.put(f"blocks/v-1/{index}.block", sealed)
         blocks.append(Block(index, f"blocks/v-1/{index}.block", len(sealed), digest_of(sealed)))
     return LaneWork(
-        job="j-1", attempt=1, lane=0, owner="test", image="sha256:" + "a" * 64, engine="none", staging=str(folder / "staging"),
-        plan=PLAN, seed=b"\x05" * 32, store=str(folder / "store"), version="v-1", block_count=COUNT, blocks=tuple(blocks), key=key,
-        plain={}, seconds=5.0, block_seconds=2.0, memory_bytes=64 << 20,
+        job="j-1", attempt=1, lane=0, lanes=2, owner="test", image="sha256:" + "a" * 64, engine="none", staging=str(folder / "staging"),
+        form=QueryForm(PLAN), seed=b"\x05" * 32, store=str(folder / "store"), seconds=5.0, block_seconds=2.0, memory_bytes=64 << 20,
+        tables=(TableShare("visits", "person", "v-1", COUNT, tuple(blocks), key, {}),),
     )  # fmt: skip
+
+
+def share(work, **changes):
+    """The same lane with another share of its table."""
+    return replace(work, tables=(replace(work.tables[0], **changes),))
 
 
 def run(work, program=honest, cancelled=lambda: False, **runtime):
@@ -66,7 +72,7 @@ def test_blocks_lie_in_the_clear_only_while_it_runs_and_only_its_own(work):
         seen["targets"] = [mount.target for mount in spec.mounts]
         return honest(spec, instruction)
 
-    mine = replace(work, blocks=work.blocks[1::2], lane=1)
+    mine = replace(share(work, blocks=work.tables[0].blocks[1::2]), lane=1)
     assert sorted(run(mine, look).partials) == [1, 3]
     assert seen == {"files": {"1.parquet": 0o444, "3.parquet": 0o444}, "targets": ["/blocks"]}
     assert list(Path(work.staging).iterdir()) == []
@@ -81,7 +87,7 @@ def test_the_specification_holds_what_the_plan_says(work):
     assert (spec.cpus, spec.cpuset, spec.memory_bytes, spec.wall_seconds) == (1.0, "0", 64 << 20, 5.0)
     assert spec.output_bytes == COUNT * (PLAN.max_partial_bytes + 9)
     assert asked["seed"] == work.seed.hex()
-    assert work.key.hex() not in json.dumps(asked)
+    assert work.tables[0].key.hex() not in json.dumps(asked)
 
 
 def crash(spec, instruction):
@@ -138,7 +144,7 @@ def test_a_tmpfs_that_is_full_is_told_to_the_operator_only(work, monkeypatch):
 
 
 def damage(work, index, change):
-    path = Path(work.store) / work.blocks[index].path
+    path = Path(work.store) / work.tables[0].blocks[index].path
     data = bytearray(path.read_bytes())
     path.chmod(0o600)
     changed = change(data)
@@ -162,18 +168,22 @@ def test_a_damaged_block_counts_as_its_default_and_takes_no_other_with_it(work, 
 
 def test_a_block_in_the_place_of_another_does_not_open(work):
     """Digest and place both guard it: even when the catalogue's digests were swapped as well, the key does not fit."""
-    first, second = work.blocks[:2]
+    first, second = work.tables[0].blocks[:2]
     swapped = (
         replace(first, path=second.path, digest=second.digest),
         replace(second, path=first.path, digest=first.digest),
     )
-    assert sorted(run(replace(work, blocks=(*swapped, *work.blocks[2:]))).partials) == [2, 3]
-    assert sorted(run(replace(work, blocks=(replace(first, path=second.path), *work.blocks[1:]))).partials) == [1, 2, 3]
+    assert sorted(run(share(work, blocks=(*swapped, *work.tables[0].blocks[2:]))).partials) == [2, 3]
+    assert sorted(run(share(work, blocks=(replace(first, path=second.path), *work.tables[0].blocks[1:]))).partials) == [
+        1,
+        2,
+        3,
+    ]
 
 
 def test_a_block_of_another_version_does_not_open(work):
-    assert run(replace(work, version="v-2")).partials == {}
-    assert run(replace(work, key=new_version_key())).partials == {}
+    assert run(share(work, version="v-2")).partials == {}
+    assert run(share(work, key=new_version_key())).partials == {}
 
 
 def test_all_blocks_damaged_still_ends_as_a_lane(work):
@@ -225,25 +235,25 @@ def test_a_hostile_partial_does_not_leave_the_lane(work, kind):
             output += HOSTILE[kind](index, good) if index == 3 else frame(index, good)
         return output
 
-    assert sorted(run(replace(work, plan=PRIVATE), hostile).partials) == [0, 1, 2]
+    assert sorted(run(replace(work, form=QueryForm(PRIVATE)), hostile).partials) == [0, 1, 2]
 
 
 def test_mock_blocks_need_no_key_and_no_store(work):
     plain = {index: parquet_bytes(arrow_of(some_rows(9, index))) for index in (0, 2)}
-    mock = replace(work, blocks=(), key=b"", version="", plain=plain, store="/nonexistent")
+    mock = replace(share(work, blocks=(), key=b"", version="", plain=plain), store="/nonexistent")
     assert sorted(run(mock).partials) == [0, 2]
 
 
 def test_secrets_are_in_no_repr(work):
-    shown = repr(replace(work, plain={0: b"PLAINTEXT"}))
-    for secret in (work.key, work.seed, b"PLAINTEXT"):
+    shown = repr(share(work, plain={0: b"PLAINTEXT"}))
+    for secret in (work.tables[0].key, work.seed, b"PLAINTEXT"):
         assert repr(secret)[2:-1] not in shown
         assert secret.hex() not in shown
 
 
 def test_private_keys_leave_as_partials_and_nowhere_else(work, capfd, caplog):
     """Group values come out of the container in partials, for the gate; no log line and no stream of ours shows them."""
-    result = run(replace(work, plan=PRIVATE))
+    result = run(replace(work, form=QueryForm(PRIVATE)))
     assert any(b"Zyx" in data for data in result.partials.values())
     said = capfd.readouterr()
     assert said.out + said.err + caplog.text == ""
@@ -254,4 +264,4 @@ def test_an_unreachable_store_is_like_damage(work):
     Path(work.store).rename(work.store + "-away")
     assert run(work).partials == {}
     with pytest.raises(Unavailable):
-        LocalObjectStore(Path(work.store)).get(work.blocks[0].path)
+        LocalObjectStore(Path(work.store)).get(work.tables[0].blocks[0].path)

@@ -69,11 +69,7 @@ def garbled(spec, instruction):
     """Writes the person's rows where frames should be."""
     for _, path in blocks_of(spec, instruction):
         if holds_target(path):
-            return (
-                pq.read_table(path).to_pandas().to_csv().encode()
-                if False
-                else str(pq.read_table(path).to_pylist()).encode()
-            )
+            return str(pq.read_table(path).to_pylist()).encode()
     return honest(spec, instruction)
 
 
@@ -181,8 +177,11 @@ def test_every_release_is_issued_at_the_moment_that_was_planned_at_its_start(who
     assert issued == {job: planned[job] for job in issued}
 
 
-def test_one_person_more_changes_nothing_in_the_whole_story(whole_story):
-    check_same(whole_story, Watched(WHOLE, honest, Researcher.whole_story))
+def test_one_person_more_changes_nothing_in_the_whole_story(whole_story, caplog):
+    other = Watched(WHOLE, honest, Researcher.whole_story)
+    check_same(whole_story, other)
+    assert {lane["end"] for lanes in other.opened for lane in lanes.values()} == {"completed"}
+    assert [record for record in caplog.records if record.levelno >= logging.CRITICAL] == []
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
@@ -230,6 +229,7 @@ def emptied(world):
 @pytest.mark.parametrize("damage", [damaged, missing, emptied])
 def test_a_damaged_block_changes_nothing_that_a_researcher_sees(usual, caplog, damage):
     other = Watched(WHOLE, honest, damage=damage)
+    assert (other.files == usual.files) == (damage is damaged), "it was damaged"
     other.files = usual.files  # what was damaged differs, on the operator's disk
     check_same(usual, other)
     alarms = [record.getMessage() for record in caplog.records if record.levelno >= logging.CRITICAL]

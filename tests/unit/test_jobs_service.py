@@ -229,7 +229,7 @@ def test_without_data_there_is_a_plan_but_no_job():
     with quick_folder() as folder, ApiWorld(folder) as world:
         world.register()
         world.allow()
-        assert "the asset has no data yet" in world.post("rob", "/v1/plans", COUNT).json["needs"]
+        assert "medical/visits has no data yet" in world.post("rob", "/v1/plans", COUNT).json["needs"]
         refused(world, "rob", COUNT, 409, "asset.empty")
         mock = world.run(mock="true")
         assert world.view(mock)["state"] == "released"

@@ -24,7 +24,7 @@ ME, OTHER = "p-me", "p-other"
 IN_FORCE = {"state": "active", "valid_from": 0, "valid_until": 10, "now": 5}
 FITTING = IN_FORCE | {
     "purposes": ["research"], "kinds": ["query"], "assets": ["traffic/flights"],
-    "purpose": "research", "kind": "query", "asset": "traffic/flights", "within_job_limit": True,
+    "purpose": "research", "kind": "query", "asked_assets": ["traffic/flights"], "within_job_limit": True,
 }  # fmt: skip
 
 
@@ -229,7 +229,7 @@ def test_a_resource_of_the_wrong_kind_or_without_owner_is_denied(owner):
         ({"now": -1}, "policy.not_yet_valid"),
         ({"purpose": "audit"}, "policy.purpose"),
         ({"kind": "program"}, "policy.kind"),
-        ({"asset": "traffic/buses"}, "policy.asset"),
+        ({"asked_assets": ["traffic/flights", "traffic/buses"]}, "policy.asset"),
         ({"within_job_limit": False}, "policy.epsilon"),
     ],
 )

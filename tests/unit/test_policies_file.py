@@ -91,7 +91,7 @@ WRONG = [
     ("purpose", "purpose: marketing"),
     ("purpose", "purpose: []"),
     ("purpose[1]", "purpose: [research, research]"),
-    ("kinds[0]", "kinds: [program]"),
+    ("kinds[0]", "kinds: [encrypted]"),
     ("kinds", "kinds: []"),
     ("assets", "assets: []"),
     ("assets", "assets: flights"),

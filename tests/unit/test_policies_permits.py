@@ -72,7 +72,7 @@ def test_a_denial_names_its_rule_and_the_smallest_change(world, facts, code, way
 
 def test_a_named_policy_that_does_not_cover_the_asset_says_what_it_covers(world):
     world.policy()
-    problem = refused(world, world.person(), asset="medical/covid_testing", policy="traffic-research")
+    problem = refused(world, world.person(), assets=("medical/covid_testing",), policy="traffic-research")
     assert problem.code == "policy.asset"
     assert "it covers traffic/flights" in problem.text
 

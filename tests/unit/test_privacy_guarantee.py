@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
@@ -10,8 +11,9 @@ from hypothesis import strategies as st
 
 from core.canonical import canonical
 from privacy.accountant import Accountant
-from privacy.guarantee import Guarantee, _short
+from privacy.guarantee import RESIDUAL_OF_PROGRAMS, Guarantee, _short
 from privacy.mechanisms import NoiseKind
+from privacy.tails import ChoiceKind, MechanismKind
 
 BASIC = Guarantee(
     epsilon=Fraction(1, 2),
@@ -32,6 +34,17 @@ ZCDP = Guarantee(
     accountant=Accountant.ZCDP,
     mechanisms=(NoiseKind.GAUSSIAN,),
 )
+PROGRAM = Guarantee(
+    epsilon=Fraction(2),
+    delta=Fraction(0),
+    rho=None,
+    unit="tailnum",
+    rows="flights",
+    population="aircraft",
+    accountant=Accountant.BASIC,
+    mechanisms=(MechanismKind.LAPLACE,),
+    blocks=1400,
+)
 
 
 def test_the_sentence_has_the_form_people_were_promised():
@@ -44,6 +57,32 @@ def test_the_sentence_has_the_form_people_were_promised():
     )
 
 
+def test_a_program_names_its_blocks_and_its_choices():
+    promise = "(ε 2)-DP for each tailnum with all its flights, add/remove one; sample and aggregate over 1,400 blocks; "
+    assert PROGRAM.sentence() == promise + "Laplace, basic composition"
+    mixed = replace(PROGRAM, mechanisms=(MechanismKind.LAPLACE, MechanismKind.PERMUTE_AND_FLIP))
+    assert mixed.sentence() == promise + "Laplace, permute-and-flip, basic composition"
+    zcdp = replace(ZCDP, mechanisms=(MechanismKind.EXPONENTIAL,), blocks=8)
+    assert zcdp.sentence().endswith("over 8 blocks; exponential mechanism, zCDP")
+
+
+def test_every_mechanism_has_its_words():
+    assert {*NoiseKind, *ChoiceKind} == set(MechanismKind)
+    for kind in MechanismKind:
+        assert replace(PROGRAM, mechanisms=(kind,)).sentence()
+
+
+def test_a_program_states_what_is_left_open_and_a_query_record_is_as_it_was():
+    assert PROGRAM.to_json()["residual"] == list(RESIDUAL_OF_PROGRAMS)
+    assert set(PROGRAM.to_json()) - set(BASIC.to_json()) == {"blocks", "residual"}
+    with pytest.raises(ValueError, match="leaves open"):
+        Guarantee.from_json(PROGRAM.to_json() | {"residual": []})
+    with pytest.raises(ValueError, match="guarantee"):
+        Guarantee.from_json(BASIC.to_json() | {"blocks": 8})
+    with pytest.raises(ValueError, match="block"):
+        replace(PROGRAM, blocks=0)
+
+
 def test_a_pure_guarantee_speaks_of_no_delta():
     pure = Guarantee(Fraction(3, 10), Fraction(0), None, "aircraft", "aircraft", Accountant.BASIC, (NoiseKind.LAPLACE,))
     assert pure.sentence().startswith("(ε 0.3)-DP for each aircraft")
@@ -54,7 +93,7 @@ def test_numbers_in_the_sentence_are_rounded_up_by_less_than_a_thousandth(value)
     assert value <= Fraction(_short(value)) <= value * Fraction(1001, 1000)
 
 
-@pytest.mark.parametrize("guarantee", [BASIC, ZCDP])
+@pytest.mark.parametrize("guarantee", [BASIC, ZCDP, PROGRAM])
 def test_a_guarantee_survives_its_json(guarantee):
     assert Guarantee.from_json(guarantee.to_json()) == guarantee
     canonical(guarantee.to_json())

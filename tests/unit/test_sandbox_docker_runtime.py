@@ -14,6 +14,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -295,3 +296,12 @@ def test_one_client_serves_a_process(engine: ScriptedEngine) -> None:
     for _ in range(3):
         assert DockerRuntime(engine.url).image_id("x") is None
     assert engine.asked.count("GET version") == 1
+
+
+@pytest.mark.parametrize(
+    ("own", "asked", "chosen"),
+    [(None, None, None), ("crun", None, "crun"), (None, "runsc", "runsc"), ("crun", "runsc", "runsc")],
+)
+def test_the_specification_has_the_last_word_on_the_oci_runtime(own: str, asked: str, chosen: str) -> None:
+    config = DockerRuntime("unix:///nowhere.sock", own)._config(replace(SPEC, oci_runtime=asked))
+    assert config["HostConfig"].get("Runtime") == chosen

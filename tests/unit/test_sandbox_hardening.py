@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -105,35 +106,47 @@ def test_two_configurations_share_nothing() -> None:
 
 
 PROFILE = json.loads(seccomp_profile())
+OF_NAMESPACES = json.loads(seccomp_profile(namespaces=True))
 
 
-def entries(call: str) -> list[dict]:
-    return [entry for entry in PROFILE["syscalls"] if call in entry["names"]]
+def entries(call: str, profile: dict = PROFILE) -> list[dict]:
+    return [entry for entry in profile["syscalls"] if call in entry["names"]]
 
 
-def test_what_is_not_named_is_refused() -> None:
-    assert PROFILE["defaultAction"] == "SCMP_ACT_ERRNO"
-    assert PROFILE["defaultErrnoRet"] == 1
-    assert PROFILE["archMap"] == [{"architecture": "SCMP_ARCH_X86_64", "subArchitectures": []}]  # no 32-bit, no x32
-    for entry in PROFILE["syscalls"]:
+def allowed(profile: dict) -> set[str]:
+    return {name for entry in profile["syscalls"] if entry["action"] == "SCMP_ACT_ALLOW" for name in entry["names"]}
+
+
+@pytest.mark.parametrize("profile", [PROFILE, OF_NAMESPACES], ids=["usual", "namespaces"])
+def test_what_is_not_named_is_refused(profile) -> None:
+    assert profile["defaultAction"] == "SCMP_ACT_ERRNO"
+    assert profile["defaultErrnoRet"] == 1
+    assert profile["archMap"] == [{"architecture": "SCMP_ARCH_X86_64", "subArchitectures": []}]  # no 32-bit, no x32
+    for entry in profile["syscalls"]:
         assert entry["action"] in ("SCMP_ACT_ALLOW", "SCMP_ACT_ERRNO")
+        assert entry["names"]
         assert len(entry["comment"]) > 40
 
 
-def test_sockets_are_local_and_namespaces_stay_shut() -> None:
-    for call in ("socket", "socketpair"):
-        (entry,) = entries(call)
-        assert entry["args"] == [{"index": 0, "value": 1, "valueTwo": 0, "op": "SCMP_CMP_EQ"}]
-    (clone,) = entries("clone")
-    # NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET (linux/sched.h)
-    namespaces = 0x00020000 | 0x02000000 | 0x04000000 | 0x08000000 | 0x10000000 | 0x20000000 | 0x40000000
-    assert clone["args"] == [{"index": 0, "value": namespaces, "valueTwo": 0, "op": "SCMP_CMP_MASKED_EQ"}]
-    (clone3,) = entries("clone3")
+# NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET (linux/sched.h)
+NAMESPACES = 0x00020000 | 0x02000000 | 0x04000000 | 0x08000000 | 0x10000000 | 0x20000000 | 0x40000000
+
+
+@pytest.mark.parametrize("profile", [PROFILE, OF_NAMESPACES], ids=["usual", "namespaces"])
+def test_no_process_is_started_in_a_namespace(profile) -> None:
+    (clone,) = entries("clone", profile)
+    assert clone["args"] == [{"index": 0, "value": NAMESPACES, "valueTwo": 0, "op": "SCMP_CMP_MASKED_EQ"}]
+    (clone3,) = entries("clone3", profile)
     assert (clone3["action"], clone3["errnoRet"]) == ("SCMP_ACT_ERRNO", 38)
 
 
+def test_sockets_are_local() -> None:
+    for call in ("socket", "socketpair"):
+        (entry,) = entries(call)
+        assert entry["args"] == [{"index": 0, "value": 1, "valueTwo": 0, "op": "SCMP_CMP_EQ"}]
+
+
 def test_no_call_is_allowed_that_an_attack_wants() -> None:
-    allowed = {name for entry in PROFILE["syscalls"] if entry["action"] == "SCMP_ACT_ALLOW" for name in entry["names"]}
     wanted = set(FORBIDDEN_CALLS) | {
         "setuid",
         "setresuid",
@@ -141,10 +154,33 @@ def test_no_call_is_allowed_that_an_attack_wants() -> None:
         "setgroups",
         "capset",
         "mincore",
+        "splice",
         "sysinfo",
         "symlinkat",
         "linkat",
         "fchownat",
     }
-    assert not allowed & wanted
-    assert len(allowed) < 180
+    assert not allowed(PROFILE) & wanted
+    assert len(allowed(PROFILE)) < 180
+
+
+def test_namespaces_add_what_the_runner_of_programs_needs_and_nothing_else() -> None:
+    added = {"capset", "mount", "pivot_root", "setns", "splice", "umount2", "unshare"}
+    assert allowed(OF_NAMESPACES) - allowed(PROFILE) == added
+    given_up = {"accept", "accept4", "bind", "connect", "getsockname", "listen", "shutdown", "socket"}
+    assert allowed(PROFILE) - allowed(OF_NAMESPACES) == given_up
+    (unshare,) = entries("unshare", OF_NAMESPACES)
+    # No time and no cgroup namespace, and nothing that shares or unshares anything else.
+    kinds = NAMESPACES & ~0x02000000
+    assert unshare["args"] == [{"index": 0, "value": ~kinds & (1 << 64) - 1, "valueTwo": 0, "op": "SCMP_CMP_MASKED_EQ"}]
+    (setns,) = entries("setns", OF_NAMESPACES)
+    assert setns["args"] == [{"index": 1, "value": 0x20000000, "valueTwo": 0, "op": "SCMP_CMP_EQ"}]
+
+
+def test_the_specification_chooses_the_profile() -> None:
+    def chosen(spec: ContainerSpec) -> dict:
+        (text,) = [line for line in engine_config(spec)["HostConfig"]["SecurityOpt"] if line.startswith("seccomp=")]
+        return json.loads(text.removeprefix("seccomp="))
+
+    assert chosen(SPEC) == PROFILE
+    assert chosen(replace(SPEC, namespaces=True)) == OF_NAMESPACES

@@ -27,6 +27,7 @@ def test_defaults_are_small_and_closed() -> None:
     made = spec()
     assert made.mounts == ()
     assert (made.cpus, made.pids, made.memory_bytes) == (1.0, 64, 512 << 20)
+    assert (made.namespaces, made.oci_runtime) == (False, None)
 
 
 @pytest.mark.parametrize(
@@ -64,6 +65,8 @@ def test_no_selection_of_labels_matches_everything() -> None:
         ("wall_seconds", [0, -1, float("nan"), float("inf")]),
         ("output_bytes", [-1, 1 << 40]),
         ("cpuset", ["", "a", "0;1", "-1", "0-"]),
+        ("namespaces", [None, 1, "yes"]),
+        ("oci_runtime", ["", "a b", "../runc", "-x", "x\n", "x" * 62]),
     ],
 )
 def test_limits_cannot_be_switched_off(field: str, values: list[object]) -> None:

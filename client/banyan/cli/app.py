@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 
@@ -18,12 +20,28 @@ FAILED, UNREACHABLE = 1, 3
 
 app = typer.Typer(
     name="banyan",
-    help="Run analyses on data that you must not see; differentially private answers come back.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        screen.say(f"banyan {version('banyan-client')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Say which version this is.")
+    ] = False,
+) -> None:
+    """Run analyses on data that you must not see; differentially private answers come back."""
+
+
 app.command()(account.login)
 app.command()(account.whoami)
 app.add_typer(assets, name="assets")

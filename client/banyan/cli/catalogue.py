@@ -12,6 +12,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 from banyan import figures, layout
 from banyan.cli import screen
 from banyan.cli.account import Json
+from banyan.cli.saving import Force, check_output
 from banyan.client import Client
 from banyan.errors import Refused
 from banyan.textfile import unreadable
@@ -133,11 +134,13 @@ def mock(
     output: Annotated[Path, typer.Option("-o", "--output", help="Where to write: .parquet or .csv.", metavar="FILE")],
     rows: Annotated[int, typer.Option("-n", "--rows", help="How many rows, exactly.", min=1)] = 1000,
     seed: Annotated[int | None, typer.Option(help="The same seed gives the same rows.")] = None,
+    force: Force = False,
 ) -> None:
     """Write made-up rows in an asset's form, to develop on. Free, and a function of the declaration only."""
     file_format = _MOCK_FORMATS.get(output.suffix.lower())
     if file_format is None:
         raise Refused("file.format", f"mock data is not written as {output.name}", way_out=".parquet or .csv")
+    check_output(output, force=force)
     with Client() as client:
         content = client.mock(asset, rows, seed=seed, file_format=file_format)
     try:

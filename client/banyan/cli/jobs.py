@@ -12,6 +12,7 @@ import typer
 from banyan import figures, layout
 from banyan.cli import screen
 from banyan.cli.account import Json
+from banyan.cli.saving import Force, Output, check_output
 from banyan.client import Client
 from banyan.job import RELEASED, Job, moment
 from banyan.result import Result
@@ -28,8 +29,8 @@ def jobs(as_json: Json = False) -> None:
     if as_json:
         screen.say_json({"items": [job.data for job in found]})
         return
-    rows = [[job.id, _status(job), str(job.data.get("asset")), _epsilon(job), _submitted(job)] for job in found]
-    screen.say_table(("job", "state", "asset", "ε", "submitted"), rows, (3,))
+    rows = [[job.id, _status(job), _what(job), _epsilon(job), _submitted(job)] for job in found]
+    screen.say_table(("job", "state", "what", "ε", "submitted"), rows, (3,))
 
 
 def show(job_id: JobId, as_json: Json = False) -> None:
@@ -40,10 +41,10 @@ def show(job_id: JobId, as_json: Json = False) -> None:
         screen.say_json(job.data)
         return
     screen.say(f"{job.id}  {_status(job)}")
-    screen.say(f"{job.data.get('asset')}, ε {_epsilon(job)}, submitted {_submitted(job)}")
+    screen.say(f"{_what(job)}, ε {_epsilon(job)}, submitted {_submitted(job)}")
     paid = "charged" if job.data.get("charged") else "not charged"
     screen.say(f"for {job.data.get('purpose')}, policy {job.data.get('policy') or 'none'}, {paid}")
-    screen.say([f"  {line}" for line in str(job.data.get("query") or "").splitlines()])
+    screen.say(_code(job))
     if job.refusal is not None:
         screen.say(str(job.refusal).split("\n"))
     if job.data.get("plan"):
@@ -61,18 +62,18 @@ def cancel(job_id: JobId) -> None:
 
 def result(
     job_id: JobId,
-    output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Save as .csv, .json or .parquet.", metavar="FILE")
-    ] = None,
+    output: Output = None,
     receipt: Annotated[bool, typer.Option("--receipt", help="Save the receipt too, beside FILE.")] = False,
+    force: Force = False,
     as_json: Json = False,
 ) -> None:
     """Show what a job released, or save it."""
+    check_output(output, force=force)
     with Client() as client:
         if as_json:
             screen.say_json(client.result(job_id).data)
         else:
-            say_result(client, job_id, output=output, with_receipt=receipt)
+            say_result(client, client.result(job_id), output=output, with_receipt=receipt, force=force)
 
 
 def receipt(
@@ -80,38 +81,44 @@ def receipt(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Where. Without it: the release's name here.", metavar="FILE")
     ] = None,
+    force: Force = False,
 ) -> None:
     """Save the signed proof of how a job's release came about."""
+    check_output(output, force=force)
     with Client() as client:
         found = client.receipt(job_id)
-    screen.say(layout.hanging("Receipt    ", _kept(found, output or Path(f"{_name(found)}.json")), screen.width()))
+    path = output or Path(f"{_name(found)}.json")
+    screen.say(layout.hanging("Receipt    ", _kept(found, path, force=force), screen.width()))
 
 
-def say_result(client: Client, job_id: str, *, output: Path | None = None, with_receipt: bool = False) -> None:
+def say_result(
+    client: Client, found: Result, *, output: Path | None = None, with_receipt: bool = False, force: bool = False
+) -> None:
     """The table with its guarantee, or the file that it was saved in; then the receipt."""
-    found = client.result(job_id)
     width = screen.width()
     if output is not None:
         screen.say(f"{len(found.rows):,} rows in {found.save(output)}")
     else:
         screen.say(found.lines(width, None if width is None else _ROWS_ON_SCREEN))
         if width is not None and len(found.rows) > _ROWS_ON_SCREEN:
-            screen.say(f"all rows: banyan result {job_id} -o FILE.csv")
-    if found.receipt_id is not None:
+            screen.say(f"all rows: banyan result {found.job_id} -o FILE.csv")
+    if found.receipt_id is None:
+        return
+    line = f"{found.receipt_id} (save it: banyan receipt {found.job_id})"
+    if with_receipt:
+        receipt = client.receipt(found.job_id)
         folder = Path() if output is None else output.parent
-        screen.say(layout.hanging("Receipt    ", _receipt_line(client, job_id, found, folder, with_receipt), width))
+        line = _kept(receipt, folder / f"{_name(receipt)}.json", force=force)
+    screen.say(layout.hanging("Receipt    ", line, width))
 
 
-def _receipt_line(client: Client, job_id: str, found: Result, folder: Path, save: bool) -> str:
-    if not save:
-        return f"{found.receipt_id} (save it: banyan receipt {job_id})"
-    receipt = client.receipt(job_id)
-    return _kept(receipt, folder / f"{_name(receipt)}.json")
-
-
-def _kept(receipt: Mapping[str, Any], path: Path) -> str:
+def _kept(receipt: Mapping[str, Any], path: Path, *, force: bool) -> str:
+    """Where the receipt is kept. The server named it, and must not write over a file of another content with that name."""
+    content = json.dumps(receipt, ensure_ascii=False, indent=1) + "\n"
     try:
-        path.write_text(json.dumps(receipt, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        if force or not path.exists() or path.read_bytes() != content.encode():
+            check_output(path, force=force)
+            path.write_text(content, encoding="utf-8")
     except OSError as problem:
         raise unreadable(path, problem) from None
     entry, note = receipt.get("entry"), str(receipt.get("checkpoint"))
@@ -128,6 +135,18 @@ def _name(receipt: Mapping[str, Any]) -> str:
 
 def _status(job: Job) -> str:
     return f"{job.status} (mock)" if job.data.get("mode") == "mock" else job.status
+
+
+def _what(job: Job) -> str:
+    assets = ", ".join(str(asset) for asset in (job.data.get("asset"), *(job.data.get("joined") or [])))
+    return f"{(job.program or {}).get('name') or job.kind} on {assets}"
+
+
+def _code(job: Job) -> list[str]:
+    """The query; of a program, which may be long, the digest of its file."""
+    if job.program is not None:
+        return [f"  {job.program.get('digest')}"]
+    return [f"  {line}" for line in str(job.data.get("query") or "").splitlines()]
 
 
 def _epsilon(job: Job) -> str:

@@ -2,36 +2,56 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from banyan import figures, mock_report
 from banyan.cli import screen
 from banyan.cli.account import Json
 from banyan.cli.jobs import say_result
+from banyan.cli.saving import Force, Output, check_output
 from banyan.cli.waiting import follow
 from banyan.client import Client
 from banyan.errors import BanyanError
 from banyan.job import RELEASED, Job
 
 File = Annotated[Path, typer.Argument(help="The job, a YAML file.", metavar="FILE")]
-Output = Annotated[
-    Path | None, typer.Option("-o", "--output", help="Save the table as .csv, .json or .parquet.", metavar="FILE")
-]
 
 
 def run(
     file: File,
     mock: Annotated[bool, typer.Option("--mock", help="Run on made-up rows.")] = False,
     output: Output = None,
+    force: Force = False,
 ) -> None:
-    """Run a job on made-up rows. Free, and with the result's real form."""
+    """Run a job on made-up rows. Free, and with the result's real form.
+
+    Of a program it shows what its blocks printed and raised, too: they run as they would on real rows, and nothing about made-up rows
+    is secret.
+    """
     if not mock:
         raise typer.BadParameter("`run` is for made-up rows: add --mock. The real thing: banyan submit")
+    check_output(output, force=force)
     with Client() as client:
         job = ended(follow(client.submit(file, mock=True)))
-        say_result(client, job.id, output=output)
+        result = client.result(job.id)
+        if result.mock is not None:
+            screen.say(mock_report.lines(result, screen.width()))
+            _check_answered(result.mock)
+        say_result(client, result, output=output)
+
+
+def _check_answered(report: Mapping[str, Any]) -> None:
+    if not mock_report.valid_answers(report):
+        raise BanyanError(
+            "mock.no_answer",
+            f"none of the {figures.count(report.get('blocks'))} made-up blocks gave an answer that counts; on real data all of them "
+            "would count as the defaults, and that would be paid for",
+            "What the blocks raised is printed above. Mend the program, and run it again: it is free.",
+        )
 
 
 def plan(file: File, as_json: Json = False) -> None:
@@ -60,7 +80,7 @@ def submit(
             screen.say_json(job.data)
         job = ended(job)
         if not as_json:
-            say_result(client, job.id)
+            say_result(client, client.result(job.id))
 
 
 def _say_submitted(job: Job, as_json: bool) -> None:

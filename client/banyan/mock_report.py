@@ -1,0 +1,93 @@
+"""Decides what the author of a program is told of its run on made-up rows, block by block, before any noise."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from banyan import figures, layout
+from banyan.result import Result
+
+_FIRST_BLOCKS = 3
+_FIRST_NUMBERS = 4
+_TAB = 8
+_HEADING = re.compile(r"^--- block ([0-9]{1,6})\n", re.MULTILINE)
+
+
+def lines(result: Result, width: int | None = None) -> list[str]:
+    """What the blocks printed and raised, how many answered, and what the first few said; nothing in it can steer a terminal."""
+    report = result.mock or {}
+    logs = _logs(str(report.get("log") or ""))
+    answers, order = _answers(report), [str(row.get("output")) for row in result.rows]
+    told = [f"{figures.count(report.get('answered'))} of {figures.count(report.get('blocks'))} made-up blocks answered"]
+    broken = sum(_is_broken(answer) for answer in answers)
+    if broken:
+        told.append(f"{broken:,} of them with what is no finite number: such a block counts as the defaults")
+    elif valid_answers(report) < len(answers):
+        told.append("on real data a block without an answer counts as the defaults")
+    silent = [block for block, answer in enumerate(answers) if answer is None and block not in logs]
+    if silent:
+        told.append(f"{_named(silent)} raised nothing: out of processor time (seconds_per_block), or of memory")
+    told += [f"block {number}: {_said(answer, order)}" for number, answer in enumerate(answers[:_FIRST_BLOCKS])]
+    return [*_printed(logs), *layout.hanging("Blocks     ", "\n".join(told), width)]
+
+
+def valid_answers(report: Mapping[str, Any]) -> int:
+    """How many blocks gave an answer that would count."""
+    return sum(answer is not None and not _is_broken(answer) for answer in _answers(report))
+
+
+def _answers(report: Mapping[str, Any]) -> list[Any]:
+    found = report.get("answers")
+    return found if isinstance(found, list) else []
+
+
+def _logs(log: str) -> dict[int | None, str]:
+    """What was printed and raised by block, in the order of the log; under None what stands under no block's name."""
+    found: dict[int | None, str] = {}
+    names = _HEADING.split(log.replace("\r\n", "\n").expandtabs(_TAB))
+    for name, text in zip([None, *names[1::2]], names[::2], strict=True):
+        block = None if name is None else int(name)
+        found[block] = found.get(block, "") + text
+    return {block: text.rstrip() for block, text in found.items() if text.strip()}
+
+
+def _printed(logs: Mapping[int | None, str]) -> list[str]:
+    """Each text once, with the names of all blocks that it came from: a mistake shows in most of them alike."""
+    found = ["Printed and raised in the blocks"] if logs else []
+    for text in dict.fromkeys(logs.values()):
+        blocks = sorted(block for block, other in logs.items() if other == text and block is not None)
+        found += [f"  --- {_named(blocks)}"] if blocks else []
+        found += [f"  {layout.clean(line)}".rstrip() for line in text.lstrip("\n").split("\n")]
+    return found
+
+
+def _named(blocks: Sequence[int]) -> str:
+    """`block 0`, or `blocks 0, 3 and 5`."""
+    *most, last = (str(block) for block in blocks)
+    return f"blocks {', '.join(most)} and {last}" if most else f"block {last}"
+
+
+def _said(answer: Any, order: Sequence[str]) -> str:
+    """A block's answer, its outputs in the order in which they are released."""
+    if not isinstance(answer, Mapping):
+        return "no answer"
+    names = sorted(answer, key=lambda name: order.index(name) if name in order else len(order))
+    return " · ".join(f"{name} {_numbers(answer[name])}" for name in names)
+
+
+def _numbers(value: Any) -> str:
+    if not isinstance(value, list):
+        return figures.amount(value)
+    shown = ", ".join(figures.amount(number) for number in value[:_FIRST_NUMBERS])
+    more = f", … ({len(value):,} numbers)" if len(value) > _FIRST_NUMBERS else ""
+    return f"[{shown}{more}]"
+
+
+def _is_broken(answer: Any) -> bool:
+    """Whether one of its numbers is none: the server writes those as texts."""
+    if not isinstance(answer, Mapping):
+        return False
+    values = [number for value in answer.values() for number in (value if isinstance(value, list) else [value])]
+    return any(figures.decimal_of(number) is None for number in values)

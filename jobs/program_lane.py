@@ -1,0 +1,140 @@
+"""How a lane runs a program: its stored blocks split by unit into the program's, one process a block, at planned times (design R11)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from core.tier import Tier
+from jobs import split
+from jobs.lane import GRACE_SECONDS, LaneContainer, LaneWork
+from privacy.programs.outputs import Output
+from sandbox.collect import FRAME_BYTES, framed_instruction, read_frames
+from sandbox.spec import ContainerSpec, ReadOnlyMount
+from sandbox.warm import warm_specification
+
+RUNNER = ("python3", "-I", "/banyan/runner.py")
+# What PID 1 and the libraries that it preloads take of a lane's memory.
+SUPERVISOR_BYTES = 320 << 20
+PIDS = 256
+FLOAT_BYTES = 8
+
+
+@dataclass(frozen=True)
+class ProgramForm:
+    """See jobs.lane.LaneForm. Times are seconds; `slot_seconds` lie between the starts of two blocks of a lane, whatever they do."""
+
+    name: str
+    text: str = field(repr=False)
+    params: Mapping[str, Any]
+    preload: tuple[str, ...]
+    outputs: tuple[Output, ...]
+    blocks: int
+    stored_blocks: int
+    tier: Tier
+    oci_runtime: str | None
+    stage_seconds: float
+    slot_seconds: float
+    is_mock: bool
+
+    def stage(self, work: LaneWork, opened: Iterator[tuple[str, int, bytes]]) -> list[int]:
+        """A folder a program block, with one Arrow file a table; of those blocks only that have all their tables."""
+        found: dict[str, dict[int, pa.Table]] = {}
+        units = {table.name: table.unit for table in work.tables}
+        written: dict[int, int] = {}
+        for name, index, data in opened:
+            table = split.read_block(data)
+            if self.blocks < self.stored_blocks:
+                found.setdefault(name, {})[index] = table
+                continue
+            parts = split.split(table, units[name], self.blocks // self.stored_blocks, work.seed)
+            for block, part in zip(split.program_indexes(index, self.blocks, self.stored_blocks), parts, strict=True):
+                self._write(work.folder, block, name, part)
+                written[block] = written.get(block, 0) + 1
+        for name, tables in found.items():
+            for block in {index % self.blocks for index in tables}:
+                whole = split.merged(tables, list(range(block, self.stored_blocks, self.blocks)))
+                if whole is not None:
+                    self._write(work.folder, block, name, whole)
+                    written[block] = written.get(block, 0) + 1
+        return sorted(block for block, tables in written.items() if tables == len(work.tables))
+
+    def _write(self, folder: Path, block: int, name: str, table: pa.Table) -> None:
+        place = folder / str(block)
+        place.mkdir(mode=0o755, exist_ok=True)
+        path = place / f"{name}.arrow"
+        path.write_bytes(split.ipc_bytes(table))
+        path.chmod(0o444)
+
+    def containers(self, work: LaneWork, indexes: list[int]) -> Iterable[LaneContainer]:
+        """One for all blocks, or one a block; each begins at a planned time, whatever came before it took.
+
+        Before them one that warms the page cache, of which the first block must not know more than the last.
+        """
+        yield LaneContainer(warm_specification(work.image, work.labels, str(work.lane)), b"", ())
+        if self.tier is Tier.ZYGOTE:
+            yield LaneContainer(
+                spec=self._spec(work, work.folder, "/blocks", work.seconds, len(indexes)),
+                instruction=self._instruction(work, [(index, f"/blocks/{index}") for index in indexes]),
+                indexes=tuple(indexes),
+                starts_after=self.stage_seconds,
+            )
+            return
+        lane = split.blocks_in_lane(work.lane, self.blocks, self.stored_blocks, work.lanes)
+        for index in indexes:
+            place = f"/blocks/{index}"
+            yield LaneContainer(
+                spec=self._spec(work, work.folder / str(index), place, self.slot_seconds, 1),
+                instruction=self._instruction(work, [(index, place)]),
+                indexes=(index,),
+                starts_after=self.stage_seconds + lane.index(index) * self.slot_seconds,
+            )
+
+    def _spec(self, work: LaneWork, source: Path, target: str, seconds: float, blocks: int) -> ContainerSpec:
+        return ContainerSpec(
+            image=work.image,
+            command=RUNNER,
+            labels=work.labels,
+            mounts=(ReadOnlyMount(str(source), target),),
+            cpus=1.0,
+            cpuset=str(work.lane),
+            memory_bytes=work.memory_bytes,
+            pids=PIDS,
+            wall_seconds=seconds,
+            output_bytes=blocks * (self.vector_bytes + FRAME_BYTES),
+            namespaces=self.tier is Tier.ZYGOTE,
+            oci_runtime=self.oci_runtime,
+        )
+
+    def _instruction(self, work: LaneWork, blocks: list[tuple[int, str]]) -> bytes:
+        body = {
+            "kind": "program",
+            "name": self.name,
+            "code": self.text,
+            "params": self.params,
+            "preload": list(self.preload),
+            "outputs": [{"name": output.name, "length": output.length} for output in self.outputs],
+            "blocks": [{"index": index, "folder": folder} for index, folder in blocks],
+            "isolation": "namespaces" if self.tier is Tier.ZYGOTE else "none",
+            "cpu_seconds_per_block": work.block_seconds,
+            "slot_seconds": self.slot_seconds,
+            "memory_bytes_per_block": max(64 << 20, work.memory_bytes - SUPERVISOR_BYTES),
+            "wall_seconds": work.seconds + GRACE_SECONDS,
+            "trace": self.is_mock,
+        }
+        return framed_instruction(json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode())
+
+    @property
+    def vector_bytes(self) -> int:
+        """The bytes of one block's answer."""
+        return FLOAT_BYTES * sum(output.width for output in self.outputs)
+
+    def partials(self, output: bytes, indexes: tuple[int, ...]) -> dict[int, bytes]:
+        """Vectors of exactly the declared length. There is nothing in them to parse, so no process of its own is needed (design R18)."""
+        found = read_frames(output, indexes, self.vector_bytes)
+        return {index: data for index, data in found.items() if len(data) == self.vector_bytes}

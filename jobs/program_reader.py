@@ -1,0 +1,140 @@
+"""Reads a researcher's program without running it: is it Python, has it `analyse`, what does it import.
+
+Runs in a process of its own (sandbox.limited): a parser can be overwhelmed by what it parses, and here that ends a process that holds
+nothing. Standard library only, and kept small.
+
+stdin: the program's UTF-8 text. stdout: one JSON object, either
+    {"problem": code, "text": what is wrong, "line": n, "column": n}   or
+    {"imports": [{"module": dotted name, "line": n, "column": n, "guarded": bool}, ...]}
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import sys
+import warnings
+from collections.abc import Iterator
+
+MAX_IMPORTS = 200
+Found = dict[str, object]
+
+
+class Problem(Exception):
+    """What is wrong with the program, and where: the column in characters, from 1."""
+
+    def __init__(self, code: str, text: str, line: int, column: int) -> None:
+        super().__init__(code)
+        self.told: Found = {"problem": code, "text": text, "line": line, "column": column}
+
+
+def read(source: str) -> Found:
+    """What the program imports. Raises Problem."""
+    tree = _parsed(source)
+    if not source.isascii():
+        _count_in_characters(tree, source)
+    _check_analyse(tree)
+    return {"imports": list(_imports(tree, guarded=False))[:MAX_IMPORTS]}
+
+
+def _parsed(source: str) -> ast.Module:
+    warnings.simplefilter(
+        "ignore"
+    )  # "invalid escape sequence" and the like are the researcher's to see in the mock run
+    try:
+        return ast.parse(source)
+    except SyntaxError as problem:
+        raise Problem("program.syntax", str(problem.msg), problem.lineno or 1, problem.offset or 1) from None
+    except (ValueError, RecursionError, MemoryError):
+        raise Problem("program.syntax", "this is nested too deeply for Python to read", 1, 1) from None
+
+
+def _count_in_characters(tree: ast.Module, source: str) -> None:
+    """Python counts the columns of a tree in bytes of UTF-8, and those of a syntax error in characters, as people do."""
+    lines = [line.encode() for line in source.replace("\r\n", "\n").replace("\r", "\n").split("\n")]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.stmt):
+            node.col_offset = len(lines[node.lineno - 1][: node.col_offset].decode("utf-8", "ignore"))
+
+
+def _check_analyse(tree: ast.Module) -> None:
+    """The last definition counts, as in Python. One that is made otherwise (imported, assigned) is for the mock run to judge."""
+    found: ast.FunctionDef | None = None
+    is_bound = False
+    for node in _module_level(tree.body):
+        if isinstance(node, ast.AsyncFunctionDef) and node.name == "analyse":
+            raise Problem("program.signature", "analyse must be an ordinary function", node.lineno, node.col_offset + 1)
+        if isinstance(node, ast.FunctionDef) and node.name == "analyse":
+            found, is_bound = node, True
+        elif "analyse" in _bound_names(node):
+            found, is_bound = None, True
+    if not is_bound:
+        raise Problem("program.no_analyse", "the program has no function called analyse", 1, 1)
+    if found is not None and not _takes_two(found.args):
+        raise Problem(
+            "program.signature",
+            "analyse is called with two arguments: tables, params",
+            found.lineno,
+            found.col_offset + 1,
+        )
+
+
+def _module_level(body: list[ast.stmt]) -> Iterator[ast.stmt]:
+    """The statements that run on import, those inside if, try and with included."""
+    for node in body:
+        yield node
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            for name in ("body", "orelse", "finalbody"):
+                yield from _module_level(getattr(node, name, []))
+            for handler in getattr(node, "handlers", []):
+                yield from _module_level(handler.body)
+
+
+def _bound_names(node: ast.stmt) -> set[str]:
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        return {(alias.asname or alias.name).partition(".")[0] for alias in node.names}
+    targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+    return {found.id for target in targets if target for found in ast.walk(target) if isinstance(found, ast.Name)}
+
+
+def _takes_two(arguments: ast.arguments) -> bool:
+    positional = len(arguments.posonlyargs) + len(arguments.args)
+    needed = positional - len(arguments.defaults)
+    needs_named = any(default is None for default in arguments.kw_defaults)
+    return needed <= 2 and (positional >= 2 or arguments.vararg is not None) and not needs_named
+
+
+def _imports(node: ast.AST, *, guarded: bool) -> Iterator[Found]:
+    """Every import anywhere; guarded are those inside a try, which the program may be ready to do without."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Import):
+            for alias in child.names:
+                yield _import(alias.name, child, guarded)
+        elif isinstance(child, ast.ImportFrom):
+            if child.level:
+                text = "a program is one file, so there is nothing that a relative import could find"
+                raise Problem("program.relative_import", text, child.lineno, child.col_offset + 1)
+            yield _import(child.module or "", child, guarded)
+        else:
+            yield from _imports(child, guarded=guarded or isinstance(child, ast.Try))
+
+
+def _import(module: str, node: ast.stmt, guarded: bool) -> Found:
+    return {"module": module, "line": node.lineno, "column": node.col_offset + 1, "guarded": guarded}
+
+
+def main() -> int:
+    """Program in, what was found out."""
+    try:
+        found = read(sys.stdin.buffer.read().decode("utf-8"))
+    except Problem as problem:
+        found = problem.told
+    except RecursionError:
+        text = "this is nested too deeply for Python to read"
+        found = {"problem": "program.syntax", "text": text, "line": 1, "column": 1}
+    sys.stdout.write(json.dumps(found))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,92 @@
+"""When a program's release appears, and when each of its blocks runs: times fixed by the plan (design R9, R11).
+
+A block has a slot: its cap of processor time, a quarter more for what the machine takes meanwhile, and what making and clearing away its
+process costs. The next block of the lane starts when the slot is over and not before, so that no block learns from the clock how long
+others took.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from core.errors import Invalid
+from core.tier import Tier
+from jobs.schedule import GATE_SECONDS, SEAL_SECONDS, SHORTEST, START_SAFETY, Node, Schedule
+from jobs.split import blocks_in_lane
+from privacy.schema import EXCESS
+
+LONGEST = 16_384.0
+SLOT_FACTOR = 1.25
+# Seconds to make and to clear away a block's process, and of a container of its own.
+SLOT_OF_PROCESS, SLOT_OF_CONTAINER = 0.015, 0.6
+# Seconds of one core to import a library, with a margin of about a half, for those that are loaded before the first block.
+IMPORTS = {
+    "numpy": 0.2,
+    "pyarrow": 0.2,
+    "pandas": 0.5,
+    "scipy": 0.4,
+    "sklearn": 1.2,
+    "statsmodels": 1.6,
+    "lifelines": 2.2,
+    "polars": 0.3,
+}
+IMPORT_OF_ANOTHER = 1.0
+# Seconds of one core to decrypt, split and write: a row, and a block.
+STAGE_ROW, STAGE_BLOCK, STAGE = 3e-6, 1e-3, 0.3
+# Seconds to read an image of a gigabyte that is in the page cache already (sandbox/warm.py).
+WARM = 1.0
+GATE_NUMBER = 5e-6
+
+
+@dataclass(frozen=True)
+class ProgramSchedule:
+    """`whole` as for every kind of job; then seconds for staging, for a container and its imports to be there, and for a slot."""
+
+    whole: Schedule
+    stage_seconds: float
+    start_seconds: float
+    slot_seconds: float
+
+
+def program_schedule(
+    rows: int,
+    *,
+    blocks: int,
+    stored_blocks: int,
+    width: int,
+    choosing_seconds: float,
+    block_seconds: float,
+    preload: Collection[str],
+    tier: Tier,
+    lanes: int,
+    node: Node,
+) -> ProgramSchedule:
+    """The schedule of a program on tables that declare `rows` in all; its gate takes `choosing_seconds` for medians.
+
+    Raises Invalid (`plan.too_long`).
+    """
+    in_lane = len(blocks_in_lane(0, blocks, stored_blocks, lanes))
+    stage = (STAGE + WARM + EXCESS * rows / lanes * STAGE_ROW + in_lane * STAGE_BLOCK) * node.slowness
+    start = node.start_seconds * START_SAFETY + _import_seconds(preload) * node.slowness
+    slot = block_seconds * SLOT_FACTOR + SLOT_OF_PROCESS * node.slowness
+    if tier is Tier.CONTAINER:
+        slot += start + SLOT_OF_CONTAINER * node.slowness
+    gate = GATE_SECONDS + SEAL_SECONDS + (blocks * width * GATE_NUMBER + choosing_seconds) * node.slowness
+    needed = stage + start + in_lane * slot + gate
+    seconds = SHORTEST
+    while seconds < needed:
+        seconds *= 2
+    if seconds > LONGEST:
+        raise Invalid(
+            "plan.too_long",
+            f"{in_lane} blocks one after the other would take {needed:,.0f} s, more than {LONGEST:,.0f} s",
+            where={"field": "seconds_per_block"},
+            way_out="fewer blocks, or fewer seconds_per_block",
+        )
+    return ProgramSchedule(Schedule(seconds, gate, block_seconds), stage, start, slot)
+
+
+def _import_seconds(preload: Collection[str]) -> float:
+    tops = {module.partition(".")[0] for module in preload} | {"numpy", "pyarrow"}
+    return sum(IMPORTS.get(top, IMPORT_OF_ANOTHER) for top in tops)

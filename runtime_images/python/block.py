@@ -1,0 +1,61 @@
+"""One block's own process: confines itself, and only then loads the researcher's code."""
+
+from __future__ import annotations
+
+import os
+import signal
+import struct
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
+
+import answer
+import kernel
+from measures import BLOCK, Confined, apply_measures
+
+# Nanoseconds of its own processor time at the moment when the researcher's code begins.
+READY = struct.Struct(">Q")
+TEMPORARY = "/tmp"
+
+
+def confined(instruction: Mapping[str, Any], folder: str, pipes: Sequence[int]) -> Confined:
+    """What the measures need to know. `pipes`: the writing ends for result, log and ready."""
+    result, log, ready = pipes
+    memory, cpu = int(instruction["memory_bytes_per_block"]), float(instruction["cpu_seconds_per_block"])
+    return Confined(folder, result, log, ready, memory, cpu)
+
+
+def run(instruction: Mapping[str, Any], limits: Confined) -> NoReturn:
+    """Never returns. Its vector is in the result pipe if it did well; less or more, or nothing, if not.
+
+    1 and 2 become its log. Without a folder it tries the measures only, and answers zeros.
+    """
+    code = 1
+    try:
+        os.dup2(limits.log, 1)
+        os.dup2(limits.log, 2)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        kernel.prctl(kernel.PR_SET_DUMPABLE, 1)  # or its own /proc/self would belong to root
+        apply_measures(BLOCK, limits, namespaces=instruction["isolation"] == "namespaces")
+        os.chdir(TEMPORARY)
+        answer.reseed()
+        os.write(limits.ready, READY.pack(time.process_time_ns()))
+        os.close(limits.ready)
+        vector = _vector(instruction, limits.folder)
+        sys.stdout.flush()
+        os.write(limits.result, vector)
+        code = 0
+    except BaseException as problem:  # noqa: BLE001 - whatever it is, this block has failed and nothing else has
+        answer.explain(problem, instruction["name"])
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _vector(instruction: Mapping[str, Any], folder: str) -> bytes:
+    outputs = instruction["outputs"]
+    if not folder:
+        return bytes(8 * sum(output["length"] or 1 for output in outputs))
+    return answer.answered(instruction["name"], instruction["code"], instruction["params"], outputs, folder)
