@@ -92,11 +92,12 @@ def _units(declaration: Declaration, rows: int, draw: _Draw) -> list[str]:
     column = declaration.schema.column(declaration.population.unit)
     most = 10 ** min(column.max_length or 1, 15)
     count = min(wanted, most - 1) if most > 2 else 1
-    width = min(len(str(count)) + 1, column.max_length or 1)
-    prefix = "m" if declaration.population.unit_type is ColumnType.STRING and width < (column.max_length or 1) else ""
+    has_room = len(str(count)) < (column.max_length or 1)
+    prefix = "m" if declaration.population.unit_type is ColumnType.STRING and has_room else ""
     first, second = draw.below("unit", rows, count), draw.below("skew", rows, count)
     # The smaller of two draws makes low numbers more frequent, so that contribution bounds have something to bound.
-    return [f"{prefix}{min(a, b) + 1:0{0 if prefix == '' else width}d}" for a, b in zip(first, second, strict=True)]
+    # Not padded: the units of two assets of a population then have the same ids, whatever their numbers, and can be joined.
+    return [f"{prefix}{min(a, b) + 1}" for a, b in zip(first, second, strict=True)]
 
 
 def _values(column: Column, rows: int, draw: _Draw) -> list[Any]:

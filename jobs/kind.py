@@ -49,8 +49,8 @@ class Kind(Protocol):
         """Plan the same job on mock data."""
         ...
 
-    def mock_rows(self, plan: Mapping[str, Any]) -> int:
-        """How many mock rows a mock job gets."""
+    def mock_rows(self, plan: Mapping[str, Any], asset: str) -> int:
+        """How many mock rows of an asset a mock job gets."""
         ...
 
     def form(self, request: Mapping[str, Any], plan: Mapping[str, Any], *, is_mock: bool) -> LaneForm:

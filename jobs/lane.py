@@ -28,7 +28,8 @@ GRACE_SECONDS = 2.0
 class TableShare:
     """One lane's blocks of one version of an asset. `key` opens the blocks of this version only.
 
-    `plain` holds mock blocks (Parquet bytes by index) instead of sealed ones.
+    `plain` holds mock blocks (Parquet bytes by index) instead of sealed ones. Of a public table each lane has all blocks, and each block
+    of a program gets the `whole`.
     """
 
     name: str
@@ -38,6 +39,7 @@ class TableShare:
     blocks: tuple[Block, ...]
     key: bytes = field(repr=False)
     plain: Mapping[int, bytes] = field(repr=False)
+    whole: bool = False
 
 
 @dataclass(frozen=True)

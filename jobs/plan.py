@@ -18,7 +18,8 @@ from privacy.schema import TableSchema
 class PublicFacts:
     """All that planning may know of an asset: its declaration's facts, the population's block count, the newest version's number.
 
-    `joined` are the facts of further assets of the same population; `level` is then the highest of all.
+    `joined` are the facts of further assets: of the same population, split like the first, or public tables, of which every block of a
+    program gets the `whole`. `level` is then the highest of all.
     """
 
     asset: str
@@ -29,11 +30,17 @@ class PublicFacts:
     block_count: int
     version: int | None
     joined: tuple[PublicFacts, ...] = ()
+    whole: bool = False
 
     @property
     def all(self) -> tuple[PublicFacts, ...]:
         """Of every asset that the job reads."""
         return (self, *self.joined)
+
+    @property
+    def protected(self) -> tuple[PublicFacts, ...]:
+        """Of those whose rows belong to privacy units: all but the public tables."""
+        return tuple(facts for facts in self.all if not facts.whole)
 
 
 @dataclass(frozen=True)
@@ -64,7 +71,9 @@ class JobPlan:
             "asset": facts.asset,
             "version": facts.version,
             "level": facts.level,
-            "joined": [{"asset": other.asset, "version": other.version} for other in facts.joined],
+            "joined": [
+                {"asset": other.asset, "version": other.version, "whole": other.whole} for other in facts.joined
+            ],
             "rows": facts.schema.rows,
             "units": facts.schema.units,
             "unit": facts.schema.unit,

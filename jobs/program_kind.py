@@ -49,7 +49,7 @@ class ProgramKind:
                 accountant=facts.accountant,
                 blocks=work.blocks,
                 accuracy=work.accuracy,
-                units=max(each.schema.units for each in facts.all),
+                units=max(each.schema.units for each in facts.protected),
                 stored_blocks=facts.block_count,
             )
         )
@@ -91,17 +91,16 @@ class ProgramKind:
 
     def mock_plan(self, asked: JobRequest, facts: PublicFacts, host: Host) -> JobPlan:
         """The same program on a few blocks, each of about the size that the real plan's blocks have."""
-        real = self.plan(asked, facts, host)
-        wanted = MOCK_BLOCKS * facts.schema.rows // real.told["blocks"]
-        rows = max(LEAST_MOCK_ROWS, min(MOST_MOCK_ROWS, wanted))
+        blocks = self.plan(asked, facts, host).told["blocks"]
+        rows = {each.asset: _mock_rows(each, blocks) for each in facts.all}
         few = replace(asked, work=replace(_work(asked), blocks=MOCK_BLOCKS, accuracy=()))
-        schema = replace(facts.schema, rows=rows)
+        schema = replace(facts.schema, rows=rows[facts.asset])
         planned = self.plan(few, replace(facts, block_count=MOCK_BLOCKS, schema=schema), host)
         return replace(planned, told={**planned.told, "mock_rows": rows})
 
-    def mock_rows(self, plan: Mapping[str, Any]) -> int:
+    def mock_rows(self, plan: Mapping[str, Any], asset: str) -> int:
         """As `mock_plan` fixed it."""
-        return int(plan["mock_rows"])
+        return int(plan["mock_rows"][asset])
 
     def form(self, request: Mapping[str, Any], plan: Mapping[str, Any], *, is_mock: bool) -> ProgramForm:
         """What a lane runs."""
@@ -168,6 +167,12 @@ def _work(asked: JobRequest) -> ProgramAsked:
     if not isinstance(asked.work, ProgramAsked):
         raise TypeError("only a program is planned as one")
     return asked.work
+
+
+def _mock_rows(facts: PublicFacts, blocks: int) -> int:
+    """So many that a mock block is about as large as a real one; of a public table as many as it declares."""
+    wanted = facts.schema.rows if facts.whole else MOCK_BLOCKS * facts.schema.rows // blocks
+    return min(MOST_MOCK_ROWS, wanted if facts.whole else max(LEAST_MOCK_ROWS, wanted))
 
 
 def _program_plan(plan: Mapping[str, Any]) -> ProgramPlan:

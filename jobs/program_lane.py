@@ -12,15 +12,14 @@ import pyarrow as pa
 
 from core.tier import Tier
 from jobs import split
-from jobs.lane import GRACE_SECONDS, LaneContainer, LaneWork
+from jobs.lane import GRACE_SECONDS, LaneContainer, LaneWork, TableShare
+from jobs.program_schedule import block_memory_bytes
 from privacy.programs.outputs import Output
 from sandbox.collect import FRAME_BYTES, framed_instruction, read_frames
 from sandbox.spec import ContainerSpec, ReadOnlyMount
 from sandbox.warm import warm_specification
 
 RUNNER = ("python3", "-I", "/banyan/runner.py")
-# What PID 1 and the libraries that it preloads take of a lane's memory.
-SUPERVISOR_BYTES = 320 << 20
 PIDS = 256
 FLOAT_BYTES = 8
 
@@ -44,32 +43,32 @@ class ProgramForm:
 
     def stage(self, work: LaneWork, opened: Iterator[tuple[str, int, bytes]]) -> list[int]:
         """A folder a program block, with one Arrow file a table; of those blocks only that have all their tables."""
-        found: dict[str, dict[int, pa.Table]] = {}
-        units = {table.name: table.unit for table in work.tables}
+        shares = {table.name: table for table in work.tables}
+        kept: dict[str, dict[int, pa.Table]] = {}
         written: dict[int, int] = {}
-        for name, index, data in opened:
-            table = split.read_block(data)
-            if self.blocks < self.stored_blocks:
-                found.setdefault(name, {})[index] = table
-                continue
-            parts = split.split(table, units[name], self.blocks // self.stored_blocks, work.seed)
-            for block, part in zip(split.program_indexes(index, self.blocks, self.stored_blocks), parts, strict=True):
-                self._write(work.folder, block, name, part)
-                written[block] = written.get(block, 0) + 1
-        for name, tables in found.items():
-            for block in {index % self.blocks for index in tables}:
-                whole = split.merged(tables, list(range(block, self.stored_blocks, self.blocks)))
-                if whole is not None:
-                    self._write(work.folder, block, name, whole)
-                    written[block] = written.get(block, 0) + 1
-        return sorted(block for block, tables in written.items() if tables == len(work.tables))
 
-    def _write(self, folder: Path, block: int, name: str, table: pa.Table) -> None:
-        place = folder / str(block)
-        place.mkdir(mode=0o755, exist_ok=True)
-        path = place / f"{name}.arrow"
-        path.write_bytes(split.ipc_bytes(table))
-        path.chmod(0o444)
+        def write(block: int, name: str, rows: pa.Table) -> None:
+            _write(work.folder / str(block) / f"{name}.arrow", rows)
+            written[block] = written.get(block, 0) + 1
+
+        for name, index, data in opened:
+            table, share = split.read_block(data), shares[name]
+            if share.whole or self.blocks < self.stored_blocks:
+                kept.setdefault(name, {})[index] = table
+                continue
+            parts = split.split(table, share.unit, self.blocks // self.stored_blocks, work.seed)
+            for block, part in zip(split.program_indexes(index, self.blocks, self.stored_blocks), parts, strict=True):
+                write(block, name, part)
+        for name, found in kept.items():
+            for block in {index % self.blocks for index in found} if not shares[name].whole else ():
+                joined = split.merged(found, list(range(block, self.stored_blocks, self.blocks)))
+                if joined is not None:
+                    write(block, name, joined)
+        split_tables = sum(not table.whole for table in work.tables)
+        complete = sorted(block for block, tables in written.items() if tables == split_tables)
+        public = [table for table in work.tables if table.whole]
+        are_laid = [_lay_whole(work.folder, table, kept.get(table.name, {}), complete) for table in public]
+        return complete if all(are_laid) else []
 
     def containers(self, work: LaneWork, indexes: list[int]) -> Iterable[LaneContainer]:
         """One for all blocks, or one a block; each begins at a planned time, whatever came before it took.
@@ -123,7 +122,7 @@ class ProgramForm:
             "isolation": "namespaces" if self.tier is Tier.ZYGOTE else "none",
             "cpu_seconds_per_block": work.block_seconds,
             "slot_seconds": self.slot_seconds,
-            "memory_bytes_per_block": max(64 << 20, work.memory_bytes - SUPERVISOR_BYTES),
+            "memory_bytes_per_block": block_memory_bytes(work.memory_bytes),
             "wall_seconds": work.seconds + GRACE_SECONDS,
             "trace": self.is_mock,
         }
@@ -138,3 +137,21 @@ class ProgramForm:
         """Vectors of exactly the declared length. There is nothing in them to parse, so no process of its own is needed (design R18)."""
         found = read_frames(output, indexes, self.vector_bytes)
         return {index: data for index, data in found.items() if len(data) == self.vector_bytes}
+
+
+def _write(path: Path, table: pa.Table) -> None:
+    path.parent.mkdir(mode=0o755, exist_ok=True)
+    path.write_bytes(split.ipc_bytes(table))
+    path.chmod(0o444)
+
+
+def _lay_whole(folder: Path, share: TableShare, found: Mapping[int, pa.Table], blocks: Iterable[int]) -> bool:
+    """Put a public table into the folder of every block, as one file under many names; False where a part of it is missing."""
+    table = split.merged(found, list(range(share.block_count)))
+    if table is None:
+        return False
+    name = f"{share.name}.arrow"
+    _write(folder / "whole" / name, table)
+    for block in blocks:
+        (folder / str(block) / name).hardlink_to(folder / "whole" / name)
+    return True

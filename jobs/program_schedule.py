@@ -1,8 +1,8 @@
 """When a program's release appears, and when each of its blocks runs: times fixed by the plan (design R9, R11).
 
-A block has a slot: its cap of processor time, a quarter more for what the machine takes meanwhile, and what making and clearing away its
-process costs. The next block of the lane starts when the slot is over and not before, so that no block learns from the clock how long
-others took.
+A block has a slot: its cap of processor time, a quarter more for what the machine takes meanwhile, what making its process costs, and what
+freeing its memory may take. The next block of the lane starts when the slot is over and not before, so that no block learns from the clock
+how long others took.
 """
 
 from __future__ import annotations
@@ -18,8 +18,12 @@ from privacy.schema import EXCESS
 
 LONGEST = 16_384.0
 SLOT_FACTOR = 1.25
-# Seconds to make and to clear away a block's process, and of a container of its own.
-SLOT_OF_PROCESS, SLOT_OF_CONTAINER = 0.015, 0.6
+# Seconds to make a block's process, and a container of its own.
+SLOT_OF_PROCESS, SLOT_OF_CONTAINER = 0.02, 0.6
+# The runner ends a block this long before its slot is over, and at most a quarter of the slot (runtime_images/python/runner.py).
+CLEAR, CLEAR_PER_BYTE, CLEAR_SHARE = 0.003, 0.1e-9, 0.25
+# What PID 1 and the libraries that are loaded beforehand take of a lane's memory, and the least that a block is left.
+SUPERVISOR_BYTES, LEAST_BLOCK_BYTES = 320 << 20, 64 << 20
 # Seconds of one core to import a library, with a margin of about a half, for those that are loaded before the first block.
 IMPORTS = {
     "numpy": 0.2,
@@ -69,7 +73,9 @@ def program_schedule(
     in_lane = len(blocks_in_lane(0, blocks, stored_blocks, lanes))
     stage = (STAGE + WARM + EXCESS * rows / lanes * STAGE_ROW + in_lane * STAGE_BLOCK) * node.slowness
     start = node.start_seconds * START_SAFETY + _import_seconds(preload) * node.slowness
-    slot = block_seconds * SLOT_FACTOR + SLOT_OF_PROCESS * node.slowness
+    busy = block_seconds * SLOT_FACTOR + SLOT_OF_PROCESS * node.slowness
+    clear = CLEAR + CLEAR_PER_BYTE * block_memory_bytes(node.lane_memory_bytes)
+    slot = busy + min(clear, busy * CLEAR_SHARE / (1 - CLEAR_SHARE))
     if tier is Tier.CONTAINER:
         slot += start + SLOT_OF_CONTAINER * node.slowness
     gate = GATE_SECONDS + SEAL_SECONDS + (blocks * width * GATE_NUMBER + choosing_seconds) * node.slowness
@@ -85,6 +91,11 @@ def program_schedule(
             way_out="fewer blocks, or fewer seconds_per_block",
         )
     return ProgramSchedule(Schedule(seconds, gate, block_seconds), stage, start, slot)
+
+
+def block_memory_bytes(lane_memory_bytes: int) -> int:
+    """What one block may take of its lane's memory."""
+    return max(LEAST_BLOCK_BYTES, lane_memory_bytes - SUPERVISOR_BYTES)
 
 
 def _import_seconds(preload: Collection[str]) -> float:

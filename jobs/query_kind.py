@@ -49,7 +49,7 @@ class QueryKind:
 
     mock_plan = plan
 
-    def mock_rows(self, plan: Mapping[str, Any]) -> int:  # noqa: ARG002 - a query's mock is of one size
+    def mock_rows(self, plan: Mapping[str, Any], asset: str) -> int:  # noqa: ARG002 - a query's mock is of one size
         """Enough for every edge case of a usual declaration."""
         return MOCK_ROWS
 

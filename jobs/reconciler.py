@@ -214,7 +214,7 @@ class Reconciler:
     def _end_gate(self, job: Job, release_at: datetime, noised: Future[Noised]) -> None:
         """Seal at the planned time, whenever the gate was done; if it is not done by the release, release a whole plan later."""
         if noised.done():
-            if noised.result().defaulted:
+            if noised.result().defaulted and job.mode != MOCK:
                 _log.critical("alarm: blocks of job %s counted as defaults; see its sealed log", job.id)
             self._releasing.seal(job, noised.result())
         elif self._journal.clock.now() >= release_at:

@@ -36,6 +36,8 @@ from policies.permits import JobFacts, Permit
 from policies.populations import population_of
 from privacy.accountant import Loss
 
+# Rows of this level are public (assets/levels.toml): a program may have the whole table beside the blocks of another population.
+PUBLIC_LEVEL = "S0"
 MAX_OPEN = {REAL: 50, MOCK: 5}
 
 
@@ -197,13 +199,17 @@ def _latest(connection: Connection, asset: str) -> str:
 def facts_of(connection: Connection, asked: JobRequest) -> PublicFacts:
     """What planning may know of the assets. Raises NotFound (`asset.unknown`), Invalid (`job.populations`)."""
     first, *others = (_facts_of_one(connection, asset) for asset in asked.assets)
-    for other in others:
-        if other.population != first.population:
+    for at, other in enumerate(others):
+        if other.population == first.population:
+            continue
+        if other.level != PUBLIC_LEVEL:
             raise Invalid(
                 "job.populations",
                 f"{first.asset} and {other.asset} are of different populations, whose units cannot be joined",
                 where={"field": "assets"},
+                way_out=f"assets of the population {first.population}, and tables of level {PUBLIC_LEVEL}, which are public",
             )
+        others[at] = replace(other, whole=True)
     return replace(first, level=max(facts.level for facts in (first, *others)), joined=tuple(others))
 
 
@@ -240,7 +246,7 @@ def _asked(job: str, principal: Principal, plan: JobPlan, *, reused: bool) -> As
 def _job_facts(asked: JobRequest, plan: JobPlan) -> JobFacts:
     return JobFacts(
         kind=asked.kind,
-        assets=asked.assets,
+        assets=tuple(facts.asset for facts in plan.facts.protected),
         purpose=asked.purpose,
         epsilon=plan.epsilon,
         delta=plan.delta,

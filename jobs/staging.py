@@ -51,8 +51,12 @@ class Staging:
         private_folder(self.folder)
         plan, kind = job.plan, KINDS[job.plan["kind"]]
         lanes, form = plan["lanes"], kind.form(job.request, plan, is_mock=job.mode == MOCK)
-        mock_rows = kind.mock_rows(plan) if job.mode == MOCK else 0
-        tables = tuple(self._table(connection, job, each, mock_rows) for each in job.inputs)
+        rows = {each.asset: kind.mock_rows(plan, each.asset) if job.mode == MOCK else 0 for each in job.inputs}
+        public = {each["asset"] for each in plan["joined"] if each["whole"]}
+        tables = tuple(
+            replace(self._table(connection, job, each, rows[each.asset]), whole=each.asset in public)
+            for each in job.inputs
+        )
         return tuple(
             LaneWork(
                 job=job.id,
@@ -76,9 +80,11 @@ class Staging:
 
     def _table(self, connection: Connection, job: Job, read: Joined, mock_rows: int) -> TableShare:
         """All blocks of one asset of the job: sealed ones with their key, or mock ones."""
-        declaration, count = catalogue.get(connection, read.asset).declaration, job.plan["stored_blocks"]
+        asset = catalogue.get(connection, read.asset)
+        declaration, count = asset.declaration, asset.block_count
         name, unit = read.asset.partition("/")[2], declaration.population.unit
         if job.mode == MOCK or read.version is None:
+            count = job.plan["stored_blocks"]
             plain = dict(enumerate(mock.mock_blocks(declaration, mock_rows, MOCK_SEED, count)))
             return TableShare(name, unit, "", count, (), b"", plain)
         key = self.keys.unwrap(read.version, versions.wrapped_key(connection, read.version))
@@ -111,6 +117,8 @@ class Staging:
 
 def _share(table: TableShare, lane: int, plan: Mapping[str, Any]) -> TableShare:
     """The lane's part: all of a stored block goes to one lane."""
+    if table.whole:
+        return table
 
     def is_ours(index: int) -> bool:
         return lane_of(index, plan["blocks"], plan["stored_blocks"], plan["lanes"]) == lane

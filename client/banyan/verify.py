@@ -208,7 +208,7 @@ def _table(result: Any, receipt: Mapping[str, Any]) -> Any:
     )
     stated = receipt["statement"].get("guarantee") or {}
     for name, claimed in (result.get("guarantee") or {}).items():
-        _demand(stated.get(name, claimed) == claimed, "the result at hand claims another guarantee")
+        _demand(name in stated and stated[name] == claimed, "the result at hand claims another guarantee")
     return {name: value for name, value in result.items() if name not in _BESIDE_THE_TABLE}
 
 

@@ -205,7 +205,9 @@ class Contract:
             **TABLE, "mode": "real", "guarantee": {"sentence": SENTENCE, **GUARANTEE}, "receipt": "r-1",
         }  # fmt: skip
         self.log = Log("banyan.test/log")
-        self.receipt = receipt_of(self.log, TABLE, guarantee=GUARANTEE, release="r-1", job="j-1")
+        self.receipt = receipt_of(
+            self.log, TABLE, guarantee={"sentence": SENTENCE, **GUARANTEE}, release="r-1", job="j-1"
+        )
         self.url = ""
 
     @property

@@ -102,7 +102,7 @@ def receipt_of(
         "reviewers": [],
         "code": "sha256:" + "c" * 64,
         "image": "sha256:" + "d" * 64,
-        "guarantee": guarantee or {"epsilon": "0.5", "unit": "aircraft"},
+        "guarantee": guarantee or {"epsilon": "0.5", "unit": "aircraft", "sentence": "for people"},
         "ledger": [1, 2],
         "reuse": False,
     }

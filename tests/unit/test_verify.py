@@ -36,7 +36,7 @@ EXAMPLE_NOTE = (
 
 def honest() -> tuple[Log, dict[str, Any]]:
     log = Log("banyan.test/log")
-    return log, receipt_of(log, TABLE, guarantee={"epsilon": "0.5", "unit": "aircraft"})
+    return log, receipt_of(log, TABLE)
 
 
 LOG, RECEIPT = honest()
@@ -71,6 +71,7 @@ def test_a_result_saved_with_what_stands_beside_the_table_is_recognised() -> Non
         {"mode": "mock"},
         {"receipt": "r-2"},
         {"guarantee": {**guarantee, "epsilon": "0.1"}},
+        {"guarantee": {**guarantee, "epsilon_for_all": "0"}},
     ):
         assert failing(RECEIPT, result={**TABLE, **beside, **forged}) == "9 result"
 
