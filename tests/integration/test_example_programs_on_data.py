@@ -20,6 +20,9 @@ from privacy.programs.outputs import Aggregate
 from tests.assets_builders import example as declared
 
 pytestmark = pytest.mark.docker
+# One of them for every run; all of them take minutes.
+QUICK = "traffic/delay_regression"
+CASES = [name if name == QUICK else pytest.param(name, marks=pytest.mark.slow) for name in EXAMPLES]
 
 
 @pytest.fixture(scope="session")
@@ -65,7 +68,7 @@ def test_every_real_row_is_as_declared(asset, rows, ignored):
     assert others == ignored
 
 
-@pytest.mark.parametrize("name", EXAMPLES)
+@pytest.mark.parametrize("name", CASES)
 def test_every_block_of_the_plan_answers(answers, name):
     example, found = read_example(name), answers(name)
     assert set(found.partials) == set(range(example.plan.blocks))
@@ -74,7 +77,7 @@ def test_every_block_of_the_plan_answers(answers, name):
     assert len({*found.partials.values()}) > example.plan.blocks / 8, "the blocks are not blocks of one table"
 
 
-@pytest.mark.parametrize("name", EXAMPLES)
+@pytest.mark.parametrize("name", CASES)
 def test_noise_is_as_planned(measured, name):
     """At least 90 % of the releases from one set of block answers keep the plan's noise, and no plan is three times too careful."""
     for each in measured(name):
@@ -82,7 +85,7 @@ def test_noise_is_as_planned(measured, name):
         assert each.planned <= 3 * each.found, each.coordinate
 
 
-@pytest.mark.parametrize("name", EXAMPLES)
+@pytest.mark.parametrize("name", CASES)
 def test_noise_hides_no_answer(measured, name):
     """What is released says something: both errors together are smaller than what is known before, the width of the bounds."""
     for each in measured(name):
@@ -90,7 +93,7 @@ def test_noise_hides_no_answer(measured, name):
             assert abs(each.bias) + each.planned < float(each.output.upper - each.output.lower) / 4
 
 
-@pytest.mark.parametrize("name", EXAMPLES)
+@pytest.mark.parametrize("name", CASES)
 def test_the_page_tells_what_is_measured(measured, name):
     page = PAGE.read_text(encoding="utf-8").partition(f"## {name}\n")[2].partition("\n## ")[0]
     for each in measured(name):
@@ -103,7 +106,7 @@ def test_the_page_tells_what_is_measured(measured, name):
 ONE_CLASS = {"finance/default_model": ("late_september", False), "finance/forest": ("status", "good")}
 
 
-@pytest.mark.parametrize("name", EXAMPLES)
+@pytest.mark.parametrize("name", CASES)
 def test_a_hard_block_counts_as_its_defaults_or_answers(python_image, docker_host, monkeypatch, name):
     """Nothing that a block of few rows, or of one class, does harms the others."""
     monkeypatch.setenv("DOCKER_HOST", docker_host)
@@ -119,7 +122,7 @@ def test_a_hard_block_counts_as_its_defaults_or_answers(python_image, docker_hos
     assert {len(vector) for vector in found.values() if vector is not None} == {8 * len(example.coordinates)}
 
 
-@pytest.mark.parametrize("name", EXAMPLES)
+@pytest.mark.parametrize("name", CASES)
 def test_it_answers_on_mock_data(python_image, docker_host, monkeypatch, name):
     """Nobody has to write for mock data: what runs on real blocks runs on mock blocks of their size."""
     monkeypatch.setenv("DOCKER_HOST", docker_host)

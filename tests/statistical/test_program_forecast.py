@@ -68,6 +68,7 @@ def median_of(accountant: Accountant) -> Median:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("accountant", Accountant)
 @pytest.mark.parametrize("law", smooth_answers())
 def test_ranks_of_a_median(accountant, law):
@@ -78,6 +79,7 @@ def test_ranks_of_a_median(accountant, law):
     assert told <= 3 * np.quantile(found, 0.95)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("accountant", Accountant)
 @pytest.mark.parametrize("law", lumpy_answers())
 def test_ranks_of_a_median_at_worst(accountant, law):
