@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
+from api.bodies import DOCUMENT_BYTES
 from core.database import metadata
-from core.yaml_positions import MAX_BYTES
 from tests.api_world import COUNT, POLICY, VISITS, ApiWorld, job
 from tests.policies_world import quick_folder
 
@@ -154,8 +154,21 @@ def test_a_body_without_an_end_is_cut_off(world, path):
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert (answer.status_code, answer.json()["code"]) == (413, "request.too_large")
-    assert sum(sent) <= MAX_BYTES + 2 * 65536
-    assert peak < 8 << 20
+    assert sum(sent) <= DOCUMENT_BYTES + 2 * 65536
+    assert peak < 16 << 20
+
+
+def test_a_program_of_a_mebibyte_is_read_and_a_longer_one_refused_by_name(world):
+    """It travels as JSON, in which each line break takes two bytes and each letter of another script up to six."""
+    head = "def analyse(tables, params): return {}\n"
+    for size in (1 << 20, (1 << 20) + 1):
+        text = head + "#\n" * ((size - len(head)) // 2) + "#" * ((size - len(head)) % 2)
+        assert len(text) == size
+        outputs = {"age": {"lower": 5, "upper": 1, "default": 0}}
+        asked = job(query=None, bounds=None, program={"name": "a.py", "text": text}, outputs=outputs)
+        answer = world.post("rob", "/v1/plans", asked)
+        assert answer.status == 422
+        assert answer.code == ("outputs.lower" if size == 1 << 20 else "program.too_long")
 
 
 @pytest.mark.parametrize(
