@@ -16,7 +16,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 
-MAX_IMPORTS = 200
+MAX_IMPORTS = 5000
 Found = dict[str, object]
 
 
@@ -80,14 +80,14 @@ def _check_analyse(tree: ast.Module) -> None:
 
 
 def _module_level(body: list[ast.stmt]) -> Iterator[ast.stmt]:
-    """The statements that run on import, those inside if, try and with included."""
+    """The statements that run on import, those inside if, try, match and with included."""
     for node in body:
         yield node
         if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             for name in ("body", "orelse", "finalbody"):
                 yield from _module_level(getattr(node, name, []))
-            for handler in getattr(node, "handlers", []):
-                yield from _module_level(handler.body)
+            for branch in (*getattr(node, "handlers", ()), *getattr(node, "cases", ())):
+                yield from _module_level(branch.body)
 
 
 def _bound_names(node: ast.stmt) -> set[str]:
@@ -116,7 +116,7 @@ def _imports(node: ast.AST, *, guarded: bool) -> Iterator[Found]:
                 raise Problem("program.relative_import", text, child.lineno, child.col_offset + 1)
             yield _import(child.module or "", child, guarded)
         else:
-            yield from _imports(child, guarded=guarded or isinstance(child, ast.Try))
+            yield from _imports(child, guarded=guarded or isinstance(child, ast.Try | ast.TryStar))
 
 
 def _import(module: str, node: ast.stmt, guarded: bool) -> Found:

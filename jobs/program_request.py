@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -106,17 +107,19 @@ def _params(value: object) -> Mapping[str, Any]:
     if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
         raise Invalid("params.invalid", "params are names with values", where={"field": "params"})
     try:
-        size = len(canonical(value))
+        # As they are stored: 1e16 is written as a whole number, which could not be written again.
+        stored: dict[str, Any] = json.loads(canonical(value))
+        size = len(canonical(stored))
     except (ValueError, TypeError, RecursionError):
         raise Invalid(
             "params.invalid",
             "params hold what JSON can say exactly: texts, finite numbers, true, false, null, lists and maps",
             where={"field": "params"},
-            way_out="whole numbers beyond 2^53 go in as texts",
+            way_out="whole numbers from 2^53 on go in as texts",
         ) from None
     if size > PARAMS_BYTES:
         raise Invalid("params.too_long", "params are longer than 16 KiB", where={"field": "params"})
-    return dict(value)
+    return stored
 
 
 def _outputs(value: object) -> tuple[Output, ...]:

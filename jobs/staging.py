@@ -92,11 +92,16 @@ class Staging:
 
     def keep_sealed(self, job: Job, results: Mapping[int, LaneResult]) -> None:
         """Keep what the containers wrote to stderr and how they ended: encrypted, of one size, for the operator's side only."""
+        share = SEALED_BYTES // (2 * max(1, len(results)))
+        runs_length = min(RUNS_LENGTH, share - 128)  # with all else there is, whatever was answered, on 64 lanes too
         content = {
-            str(lane): {"end": result.end, "blocks": _runs(result.partials), "stderr": result.sealed.decode("latin-1")}
+            str(lane): {
+                "end": result.end,
+                "blocks": _runs(result.partials, runs_length),
+                "stderr": result.sealed.decode("latin-1"),
+            }
             for lane, result in results.items()
         }
-        share = SEALED_BYTES // (2 * max(1, len(content)))
         for entry in content.values():
             entry["stderr"] = str(entry["stderr"])[: share // 6]  # JSON may need six characters for one byte
         private_folder(self.sealed)
@@ -130,8 +135,8 @@ def _share(table: TableShare, lane: int, plan: Mapping[str, Any]) -> TableShare:
     )
 
 
-def _runs(indexes: Iterable[int]) -> str:
-    """Block numbers as people read them: 0-3, 7."""
+def _runs(indexes: Iterable[int], most: int) -> str:
+    """Block numbers as people read them, in about `most` characters: 0-3, 7."""
     runs: list[list[int]] = []
     for index in sorted(indexes):
         if runs and index == runs[-1][1] + 1:
@@ -139,7 +144,7 @@ def _runs(indexes: Iterable[int]) -> str:
         else:
             runs.append([index, index])
     text = ", ".join(f"{low}" if low == high else f"{low}-{high}" for low, high in runs)
-    return text if len(text) <= RUNS_LENGTH else text[:RUNS_LENGTH] + " …"
+    return text if len(text) <= most else text[:most] + " …"
 
 
 def sealed_logs(keys: KeyRing, folder: Path, job: str) -> dict[str, Any]:

@@ -64,6 +64,50 @@ def test_no_byte_of_another_units_text_is_in_a_blocks_file():
         assert there == {unit for unit in mine if int(unit[1:]) % 5}
 
 
+def nullable(units):
+    """Numbers of a fixed width, a third of them null: a null has its place in the buffer, where anything could lie."""
+    units = sorted(f"u{unit}" for unit in units for _ in range(1 + unit % 3))
+    numbers = [None if int(unit[1:]) % 3 == 0 else marked(int(unit[1:])) for unit in units]
+    return pa.table({
+        "unit": pa.array(units, pa.utf8()),
+        "count": pa.array(numbers, pa.int64()),
+        "cost": pa.array([None if number is None else Decimal(number) for number in numbers], pa.decimal128(21, 0)),
+        "flag": pa.array([None if number is None else number % 2 == 0 for number in numbers], pa.bool_()),
+        "at": pa.array(numbers, pa.timestamp("us", tz="UTC")),
+    })  # fmt: skip
+
+
+def marked(unit):
+    """A number whose bytes are found in a file."""
+    return 0x0141_524B_5F00_0000 + unit
+
+
+def files_of_nullable(units, parts):
+    """Split where stored blocks are split, put together where there are fewer program blocks."""
+    if parts > 1:
+        table = split.read_block(parquet_bytes(nullable(units)))
+        return [split.ipc_bytes(part) for part in split.split(table, "unit", parts, SEED)]
+    stored = {
+        index: split.read_block(parquet_bytes(nullable(unit for unit in units if unit % 4 == index)))
+        for index in range(4)
+    }
+    return [split.ipc_bytes(split.merged(stored, [first, first + 2])) for first in range(2)]
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.sets(st.integers(0, 400), min_size=2, max_size=60), st.integers(1, 12), st.data())
+def test_what_lies_under_a_null_is_nobody_elses_and_the_same_each_time(units, parts, data):
+    gone = data.draw(st.sampled_from(sorted(units)))
+    whole, left = files_of_nullable(units, parts), files_of_nullable(units - {gone}, parts)
+    assert whole == files_of_nullable(units, parts)
+    mine = split.part_of(f"u{gone}", parts, SEED) if parts > 1 else gone % 2
+    assert [index for index, file in enumerate(whole) if file != left[index]] == [mine]
+    for file in whole:
+        inside = set(pa.ipc.open_file(pa.BufferReader(file)).read_all()["unit"].to_pylist())
+        there = {unit for unit in units if marked(unit).to_bytes(8, "little") in file}
+        assert there == {unit for unit in units if f"u{unit}" in inside and unit % 3}
+
+
 def test_another_seed_is_another_assignment_and_empty_parts_are_there():
     assert parts_of(range(50), seed=b"\x01" * 32) != parts_of(range(50))
     files = parts_of([7], 4)
