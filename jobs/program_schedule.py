@@ -74,10 +74,10 @@ def program_schedule(
     stage = (STAGE + WARM + EXCESS * rows / lanes * STAGE_ROW + in_lane * STAGE_BLOCK) * node.slowness
     start = node.start_seconds * START_SAFETY + _import_seconds(preload) * node.slowness
     busy = block_seconds * SLOT_FACTOR + SLOT_OF_PROCESS * node.slowness
+    if tier is Tier.CONTAINER:
+        busy += start + SLOT_OF_CONTAINER * node.slowness
     clear = CLEAR + CLEAR_PER_BYTE * block_memory_bytes(node.lane_memory_bytes)
     slot = busy + min(clear, busy * CLEAR_SHARE / (1 - CLEAR_SHARE))
-    if tier is Tier.CONTAINER:
-        slot += start + SLOT_OF_CONTAINER * node.slowness
     gate = GATE_SECONDS + SEAL_SECONDS + (blocks * width * GATE_NUMBER + choosing_seconds) * node.slowness
     needed = stage + start + in_lane * slot + gate
     seconds = SHORTEST
