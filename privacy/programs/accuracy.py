@@ -10,10 +10,10 @@ from fractions import Fraction
 from core.errors import Invalid
 from core.units import MAX_EPSILON
 from privacy.mechanisms import Noise
-from privacy.programs.block_count import LEAST_UNITS, blocks_until, largest_useful, least_needed
+from privacy.programs.block_count import blocks_until, largest_useful, least_needed
 from privacy.programs.forecast import half_width, rank_reach, short, span
 from privacy.programs.outputs import Aggregate, Output
-from privacy.programs.plan_model import ProgramRequest
+from privacy.programs.plan_model import ProgramRequest, widths_of
 from privacy.programs.pricing import mechanisms_of, price_of
 from privacy.quantile import Median
 
@@ -36,7 +36,7 @@ def automatic_blocks(request: ProgramRequest, delta: Fraction, noise: Noise | No
             needed = max(needed, math.ceil(half_width(output, 1, noise) / aim))
     if median is not None:
         needed = max(needed, blocks_until(PART_OF_RANKS, lambda blocks: rank_reach(blocks, median)))
-    found = least_needed(needed, request.stored_blocks, request.units)
+    found = least_needed(needed, request.stored_blocks, request.units, sum(widths_of(request.outputs)))
     missed = _missed(request.outputs, asked, found, noise)
     if missed:
         raise _unreachable(request, delta, asked, found, noise, missed)
@@ -77,10 +77,10 @@ def _unreachable(
     coarser = ", ".join(f"{output.name}: {short(half_width(output, blocks, noise))}" for output in missed)
     ratio = max(half_width(output, blocks, noise) / Fraction(asked[output.name]) for output in missed)
     epsilon = _epsilon_that_would_do(request, delta, asked, blocks, request.epsilon * ratio)
-    most = largest_useful(request.stored_blocks, request.units)
+    most = largest_useful(request.stored_blocks, request.units, sum(widths_of(request.outputs)))
     return Invalid(
         "accuracy.unreachable",
-        f"this accuracy cannot be met: {most:,} blocks are the most that leave {LEAST_UNITS} units to each",
+        f"this accuracy cannot be met: {most:,} blocks are the most that can be of use here",
         where={"field": f"accuracy.{missed[0].name}"},
         way_out=f"accuracy: {{{coarser}}}" + (f", or epsilon: {epsilon}" if epsilon else ""),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from typing import Any, Self
 
@@ -60,7 +60,10 @@ class Output:
         """The record that `to_json` wrote; raises ValueError for anything else."""
         if set(stored) != _FIELDS:
             raise ValueError("not an output")
-        ends = {part: Decimal(stored[part]) for part in ("lower", "upper", "default")}
+        try:
+            ends = {part: Decimal(stored[part]) for part in ("lower", "upper", "default")}
+        except (InvalidOperation, TypeError) as problem:
+            raise ValueError("not an output") from problem
         return cls(name=stored["name"], length=stored["length"], aggregate=Aggregate(stored["aggregate"]), **ends)
 
 
@@ -78,7 +81,7 @@ def check_outputs(outputs: tuple[Output, ...]) -> None:
 
 def _check(output: Output) -> None:
     field = f"outputs.{output.name}"
-    if not _NAME.fullmatch(output.name):
+    if not isinstance(output.name, str) or not _NAME.fullmatch(output.name):
         raise Invalid(
             "outputs.name",
             "an output's name is small letters, digits and _, at most 40, beginning with a letter",

@@ -10,14 +10,11 @@ from privacy.programs import block_count
 from privacy.programs.accuracy import automatic_blocks
 from privacy.programs.forecast import forecast_of
 from privacy.programs.outputs import check_outputs
-from privacy.programs.plan_model import ProgramPlan, ProgramRequest
+from privacy.programs.plan_model import ProgramPlan, ProgramRequest, widths_of
 from privacy.programs.pricing import delta_of, mechanisms_of, price_of
 from privacy.programs.trade import trade_of
 
 __all__ = ["ProgramPlan", "ProgramRequest", "plan_program"]
-
-# 80 MB of answers at the gate.
-MAX_NUMBERS = 10_000_000
 
 
 def plan_program(request: ProgramRequest) -> ProgramPlan:
@@ -27,14 +24,6 @@ def plan_program(request: ProgramRequest) -> ProgramPlan:
     price = price_of(request.accountant, request.epsilon, delta)
     noise, median = mechanisms_of(request.outputs, request.accountant, price)
     blocks = automatic_blocks(request, delta, noise, median) if request.blocks is None else _given_blocks(request)
-    width = sum(output.width for output in request.outputs)
-    if blocks * width > MAX_NUMBERS:
-        raise Invalid(
-            "blocks.too_many",
-            f"{blocks:,} blocks would answer more than {MAX_NUMBERS:,} numbers",
-            where={"field": "blocks"},
-            way_out=f"blocks: {block_count.permitted_below(MAX_NUMBERS // width, request.stored_blocks)}",
-        )
     return ProgramPlan(
         outputs=request.outputs,
         blocks=blocks,
@@ -57,4 +46,5 @@ def _given_blocks(request: ProgramRequest) -> int:
             where={"field": "accuracy"},
             way_out="blocks: auto",
         )
-    return block_count.given(request.blocks, request.stored_blocks, request.units)
+    width = sum(widths_of(request.outputs))
+    return block_count.given(request.blocks, request.stored_blocks, request.units, width)

@@ -9,12 +9,17 @@ from fractions import Fraction
 from typing import Any, Self
 
 from core.units import exact, text_of
-from privacy.accountant import Accountant, Loss
+from privacy.accountant import Accountant, Loss, loss_of
 from privacy.mechanisms import Noise, NoiseKind
-from privacy.programs.outputs import Aggregate, Output
+from privacy.programs.block_count import MAX_BLOCKS
+from privacy.programs.outputs import Aggregate, Output, check_outputs
 from privacy.quantile import ChoiceKind, Median
 
 SCHEMA = "banyan.program_plan/1"
+_FIELDS = {
+    "schema", "outputs", "blocks", "accountant", "epsilon", "delta", "price", "noise", "median", "forecast", "trade",
+}  # fmt: skip
+_OF_FORECAST = {"name", "kind", "width", "noise_95", "noise_ranks"}
 
 # An answer of a block is counted in this many steps of its range: far finer than any noise, and 100,000 blocks add up to less than 2^49.
 STEPS = 2**32
@@ -70,6 +75,8 @@ class Forecast:
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Self:
         """The record that `to_json` wrote; raises ValueError or KeyError for anything else."""
+        if set(stored) != _OF_FORECAST:
+            raise ValueError("not a forecast")
         return cls(**{**stored, "kind": Aggregate(stored["kind"])})
 
 
@@ -92,6 +99,13 @@ class ProgramPlan:
     trade: tuple[str, ...]
 
     def __post_init__(self) -> None:
+        if type(self.blocks) is not int or not 1 <= self.blocks <= MAX_BLOCKS:
+            raise ValueError("a program runs on a whole number of blocks")
+        if self.accountant is Accountant.BASIC and self.delta:
+            raise ValueError("no mechanism here needs a delta in basic accounting")
+        asked = loss_of(self.accountant, self.epsilon, self.delta)
+        if self.price != Loss(epsilon=asked.epsilon, rho=asked.rho):
+            raise ValueError("the price of a plan is what was asked")
         means, medians = widths_of(self.outputs)
         if (means > 0) != (self.noise is not None) or (medians > 0) != (self.median is not None):
             raise ValueError("a plan has the mechanisms of its outputs")
@@ -155,12 +169,14 @@ class ProgramPlan:
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Self:
-        """Rebuild what `to_json` gave. Raises ValueError or KeyError for anything else."""
-        if stored["schema"] != SCHEMA:
+        """Rebuild what `to_json` gave. Raises ValueError or Invalid for anything else."""
+        if set(stored) != _FIELDS or stored["schema"] != SCHEMA:
             raise ValueError("not a program plan of this version")
         noise, median = stored["noise"], stored["median"]
+        outputs = tuple(Output.from_json(entry) for entry in stored["outputs"])
+        check_outputs(outputs)
         return cls(
-            outputs=tuple(Output.from_json(entry) for entry in stored["outputs"]),
+            outputs=outputs,
             blocks=stored["blocks"],
             accountant=Accountant(stored["accountant"]),
             epsilon=exact(stored["epsilon"]),

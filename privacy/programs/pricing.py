@@ -36,20 +36,31 @@ def mechanisms_of(
     """The joint noise of all means, and the choice for each number of a median. Every number has the same share of the price.
 
     A changed block may change each of the `means` numbers by all of its steps: the norm is over all of them (design R12).
+    Raises Invalid (`epsilon.too_small`).
     """
     means, medians = widths_of(outputs)
     basic = accountant is Accountant.BASIC
     share = (price.epsilon if basic else price.rho) / (means + medians)
     noise, median = None, None
-    if means:
-        noise = Noise.fit(
-            NoiseKind.LAPLACE if basic else NoiseKind.GAUSSIAN,
-            l0=means,
-            l1=means * STEPS,
-            l2_squared=means * STEPS**2,
-            linf=STEPS,
-            share=share * means,
-        )
-    if medians:
-        median = Median.fit(ChoiceKind.PERMUTE_AND_FLIP if basic else ChoiceKind.EXPONENTIAL, MEDIAN_CANDIDATES, share)
+    try:
+        if means:
+            noise = Noise.fit(
+                NoiseKind.LAPLACE if basic else NoiseKind.GAUSSIAN,
+                l0=means,
+                l1=means * STEPS,
+                l2_squared=means * STEPS**2,
+                linf=STEPS,
+                share=share * means,
+            )
+        if medians:
+            median = Median.fit(
+                ChoiceKind.PERMUTE_AND_FLIP if basic else ChoiceKind.EXPONENTIAL, MEDIAN_CANDIDATES, share
+            )
+    except Invalid as refused:
+        raise Invalid(
+            "epsilon.too_small",
+            f"epsilon is too small to be shared by {means + medians:,} numbers",
+            where={"field": "epsilon"},
+            way_out="raise epsilon, or declare fewer outputs",
+        ) from refused
     return noise, median

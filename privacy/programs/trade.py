@@ -24,7 +24,12 @@ def trade_of(
     half, twice = permitted_below(max(1, blocks // 2), stored_blocks), permitted(2 * blocks, stored_blocks)
     others = sorted({half, min(twice, permitted_below(MAX_BLOCKS, stored_blocks))} - {blocks})
     told = [
-        f"The program runs once on each of {blocks:,} blocks of about {_about(units, blocks)} privacy units; its answers are put together.",
+        (
+            f"The program runs once on each of {blocks:,} blocks of about {_about(units, blocks)} privacy units; the answers of the blocks "
+            "are put together."
+            if blocks > 1
+            else f"The program runs once, on one block of about {_about(units, 1)} privacy units."
+        ),
         (
             f"More blocks: less noise, but each answer is computed on fewer units (about {units:,} / blocks) and so is further "
             "from the answer on all data; how far is not known beforehand."

@@ -82,6 +82,14 @@ def test_delta_is_for_zcdp_only():
         plan(accountant=Accountant.ZCDP, epsilon=Fraction(1, 10**6))
 
 
+@pytest.mark.parametrize("declared", [(output("a", 1024),), (output("m", 1000, Aggregate.MEDIAN),)])
+def test_an_epsilon_too_small_to_be_shared_is_refused_with_its_place(declared):
+    with pytest.raises(Invalid, match=r"epsilon\.too_small") as refused:
+        plan(*declared, epsilon=Fraction(1, 10**16))
+    assert refused.value.where == {"field": "epsilon"}
+    assert "groups" not in (refused.value.way_out or "")
+
+
 # --- the plan as a record
 
 
@@ -108,8 +116,18 @@ def test_a_record_with_mechanisms_for_other_outputs_is_an_error():
         {"median": None},
         {"median": stored["median"] | {"candidates": "2"}},
         {"schema": "banyan.program_plan/2"},
+        {"more": 1},
+        {"blocks": "8"},
+        {"blocks": 0},
+        {"blocks": True},
+        {"epsilon": "1"},
+        {"delta": "0.5"},
+        {"outputs": [stored["outputs"][0] | {"lower": "9"}, stored["outputs"][1]]},
+        {"outputs": [stored["outputs"][0] | {"lower": "x"}, stored["outputs"][1]]},
+        {"outputs": [stored["outputs"][0] | {"length": "3"}, stored["outputs"][1]]},
+        {"forecast": [entry | {"more": 1} for entry in stored["forecast"]]},
     ):
-        with pytest.raises(ValueError, match=r"."):
+        with pytest.raises((ValueError, Invalid), match=r"."):
             ProgramPlan.from_json(stored | change)
 
 
@@ -164,7 +182,28 @@ def test_more_answers_than_the_gate_can_hold_are_refused_and_the_way_out_works()
     with pytest.raises(Invalid, match=r"blocks\.too_many") as refused:
         plan(output("a", 1024), blocks=50_000, **many)
     assert refused.value.way_out is not None
-    assert plan(output("a", 1024), blocks=int(refused.value.way_out.removeprefix("blocks: ")), **many).blocks > 9_000
+    most = int(refused.value.way_out.removeprefix("blocks: ").removesuffix(", or blocks: auto"))
+    assert plan(output("a", 1024), blocks=most, **many).blocks > 9_000
+
+
+def test_automatic_blocks_are_no_more_than_the_gate_can_hold():
+    wide, many = output("a", 1000), {"units": 10**7, "epsilon": Fraction(1, 10)}
+    assert plan(wide, **many).blocks == 10_000
+    with pytest.raises(Invalid, match=r"accuracy\.unreachable") as refused:
+        plan(wide, accuracy=(("a", Decimal("0.05")),), **many)
+    coarser = (
+        (refused.value.way_out or "").partition(", or epsilon: ")[0].removeprefix("accuracy: {a: ").removesuffix("}")
+    )
+    assert plan(wide, accuracy=(("a", Decimal(coarser)),), **many).blocks <= 10_000
+
+
+def test_a_refusal_says_which_limit_a_number_of_blocks_is_beyond():
+    for asked, said in (
+        ({"blocks": 30_001}, "30,000 declared"),
+        ({"blocks": 99_999, "units": 10**6, "stored_blocks": 64}, "100,032"),
+    ):
+        with pytest.raises(Invalid, match=said):
+            plan(**asked)
 
 
 @given(outputs, epsilons, stored_counts, st.integers(1, 10**6))
@@ -173,7 +212,7 @@ def test_automatic_blocks_leave_ten_units_to_each_and_are_never_few_where_units_
     blocks = plan(*declared, epsilon=epsilon, stored_blocks=stored, units=units).blocks
     assert is_permitted(blocks, stored)
     assert blocks == 1 or units / blocks >= 10
-    assert blocks >= min(8, largest_useful(stored, units))
+    assert blocks >= min(8, largest_useful(stored, units, sum(each.width for each in declared)))
 
 
 def test_automatic_blocks_are_the_fewest_whose_noise_is_within_a_twentieth_of_the_range():
@@ -253,6 +292,7 @@ def test_a_forecast_is_never_wider_than_the_range():
 
 def test_the_trade_off_is_told_in_numbers():
     told = " ".join(plan(output("coef", 4), AUC, blocks=208).trade)
+    assert "once, on one block of about" in plan(output(), blocks=1).trade[0]
     assert "208 blocks of about 140 privacy units" in told
     assert "± 0.44 with 104" in told
     assert "± 0.11 with 416" in told
