@@ -143,7 +143,9 @@ def _check_lanes(lanes: int) -> None:
 def host_of(settings: Settings, node: Node, instance: str) -> Host:
     """What jobs are planned for. Which tiers of isolation the engine can do is found out when the first program is planned."""
     images = {name: image_of(settings.images_file, name) for name in ("query", "python")}
-    isolation = Isolation(DockerRuntime(settings.engine), images["python"].id, instance, settings.oci_runtime)
+    # Under a label of its own: the reconciler sweeps away all containers of the server at moments when none should run.
+    trial = f"{instance}-trial"
+    isolation = Isolation(DockerRuntime(settings.engine), images["python"].id, trial, settings.oci_runtime)
     return Host(images, node, isolation.tier_for, oci_runtime=settings.oci_runtime)
 
 

@@ -20,12 +20,12 @@ def _config() -> Config:
     return config
 
 
-def upgrade(engine: Engine) -> None:
-    """Apply every missing migration in one write transaction; does nothing where there is none."""
+def upgrade(engine: Engine, revision: str = "head") -> None:
+    """Apply every missing migration up to `revision` in one write transaction; does nothing where there is none."""
     config = _config()
     with changing(engine) as connection:
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        command.upgrade(config, revision)
 
 
 def is_current(engine: Engine) -> bool:

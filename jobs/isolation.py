@@ -1,4 +1,4 @@
-"""Which isolation this node does for programs: found out by trying, once, when it is first asked."""
+"""Which isolation this node does for programs: found out by trying, when it is first asked, until a trial has given a clear answer."""
 
 from __future__ import annotations
 
@@ -27,8 +27,9 @@ class Isolation:
         Raises Unavailable: `isolation.unavailable` where there is none, `engine.unreachable` where it cannot be tried.
         """
         with self._lock:
+            found = self._found or tiers.probe(*self._trial)
             if self._found is None:
-                self._found = tiers.probe(*self._trial)
-                for line in self._found.lines():
+                for line in found.lines():
                     _log.warning("isolation of programs: %s", line)
-        return tiers.chosen(floor, self._found)
+            self._found = found if found.is_certain else None
+        return tiers.chosen(floor, found)

@@ -6,10 +6,11 @@ and the sealed stream.
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -22,6 +23,8 @@ from sandbox.spec import ContainerSpec
 
 # The container ends itself this long after its wall limit, should nobody be there to end it.
 GRACE_SECONDS = 2.0
+# With less than this left no container is begun.
+LEAST_WALL_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,8 @@ class LaneForm(Protocol):
 class LaneWork:
     """One lane's share of a job: everything the task needs, and nothing of any other job.
 
-    `seconds` is the wall limit of a container; each block has `block_seconds` of processor time, so that one takes none from the next.
+    `seconds` is what the job is planned to take; after `lane_seconds` from its start the lane ends with what it has. Each block has
+    `block_seconds` of processor time, so that one takes none from the next.
     """
 
     job: str
@@ -88,6 +92,7 @@ class LaneWork:
     store: str
     tables: tuple[TableShare, ...]
     seconds: float
+    lane_seconds: float
     block_seconds: float
     memory_bytes: int
 
@@ -118,8 +123,9 @@ class _Cancelled(Exception):
 def run_lane(work: LaneWork, runtime: Runtime, cancelled: Callable[[], bool]) -> LaneResult:
     """Run the lane to its end.
 
-    An unreachable engine, an unreadable block and the like leave the blocks that they touch without partials: after touch there is no
-    failure that a researcher could see (design R9). `end` tells the operator.
+    What it has by `lane_seconds` counts: a block that is late takes no other one with it. An unreachable engine, an unreadable block and
+    the like leave the blocks that they touch without partials: after touch there is no failure that a researcher could see (design R9).
+    `end` tells the operator.
     """
     began = time.monotonic()
     partials: dict[int, bytes] = {}
@@ -131,7 +137,14 @@ def run_lane(work: LaneWork, runtime: Runtime, cancelled: Callable[[], bool]) ->
         indexes = work.form.stage(work, _opened(work))
         for container in work.form.containers(work, indexes):
             _wait_until(began + container.starts_after, cancelled)
-            outcome = runtime.run(container.spec, container.instruction, cancelled)
+            left = began + work.lane_seconds - time.monotonic()
+            if left < LEAST_WALL_SECONDS:
+                end = "out of time"
+                break
+            for mount in container.spec.mounts:
+                _forget_times(Path(mount.source))
+            spec = replace(container.spec, wall_seconds=min(container.spec.wall_seconds, left))
+            outcome = runtime.run(spec, container.instruction, cancelled)
             partials |= work.form.partials(outcome.output, container.indexes)
             end, sealed = outcome.end.value, (sealed + outcome.sealed)[:SEALED_BYTES]
         return LaneResult(partials, end, sealed)
@@ -143,6 +156,15 @@ def run_lane(work: LaneWork, runtime: Runtime, cancelled: Callable[[], bool]) ->
         return LaneResult(partials, "cancelled", sealed)
     finally:
         shutil.rmtree(work.folder, ignore_errors=True)
+
+
+def _forget_times(folder: Path) -> None:
+    """Give all files the same times, those that cannot be chosen that of now, which is planned.
+
+    They would tell a program when each was written, hence how long the rows of other blocks took.
+    """
+    for path in (*sorted(folder.rglob("*")), folder):
+        os.utime(path, ns=(0, 0))
 
 
 def _wait_until(moment: float, cancelled: Callable[[], bool]) -> None:

@@ -146,10 +146,10 @@ def job_with(connection: Connection, job: str) -> Job:
     return found
 
 
-def jobs_in(connection: Connection, *states: JobState) -> list[Job]:
-    """All jobs in these states, oldest first."""
+def jobs_in(connection: Connection, *states: JobState, limit: int | None = None) -> list[Job]:
+    """The jobs in these states, oldest first; at most `limit`."""
     rows = connection.execute(
-        select(jobs).where(jobs.c.state.in_([state.value for state in states])).order_by(jobs.c.sequence)
+        select(jobs).where(jobs.c.state.in_([state.value for state in states])).order_by(jobs.c.sequence).limit(limit)
     )
     return [job_of(row) for row in rows]
 

@@ -115,7 +115,9 @@ class ProgramKind:
             tier=Tier(plan["isolation"]),
             oci_runtime=plan["oci_runtime"],
             stage_seconds=plan["stage_seconds"],
+            start_seconds=plan["start_seconds"],
             slot_seconds=plan["slot_seconds"],
+            own_seconds=plan["own_seconds"],
             is_mock=is_mock,
         )
 
@@ -194,7 +196,9 @@ def _told(
         "trade": list(program.trade),
         "seconds_per_block": text_of(work.seconds),
         "stage_seconds": timing.stage_seconds,
+        "start_seconds": timing.start_seconds,
         "slot_seconds": timing.slot_seconds,
+        "own_seconds": timing.own_seconds,
         "preload": list(preload),
         "program": {"name": work.name, "digest": work.digest},
         "program_plan": program.to_json(),

@@ -26,7 +26,7 @@ FLOAT_BYTES = 8
 
 @dataclass(frozen=True)
 class ProgramForm:
-    """See jobs.lane.LaneForm. Times are seconds; `slot_seconds` lie between the starts of two blocks of a lane, whatever they do."""
+    """See jobs.lane.LaneForm. The times are those of jobs.program_schedule.ProgramSchedule."""
 
     name: str
     text: str = field(repr=False)
@@ -38,7 +38,9 @@ class ProgramForm:
     tier: Tier
     oci_runtime: str | None
     stage_seconds: float
+    start_seconds: float
     slot_seconds: float
+    own_seconds: float
     is_mock: bool
 
     def stage(self, work: LaneWork, opened: Iterator[tuple[str, int, bytes]]) -> list[int]:
@@ -88,7 +90,7 @@ class ProgramForm:
         for index in indexes:
             place = f"/blocks/{index}"
             yield LaneContainer(
-                spec=self._spec(work, work.folder / str(index), place, self.slot_seconds, 1),
+                spec=self._spec(work, work.folder / str(index), place, self.start_seconds + self.own_seconds, 1),
                 instruction=self._instruction(work, [(index, place)]),
                 indexes=(index,),
                 starts_after=self.stage_seconds + lane.index(index) * self.slot_seconds,
@@ -121,7 +123,7 @@ class ProgramForm:
             "blocks": [{"index": index, "folder": folder} for index, folder in blocks],
             "isolation": "namespaces" if self.tier is Tier.ZYGOTE else "none",
             "cpu_seconds_per_block": work.block_seconds,
-            "slot_seconds": self.slot_seconds,
+            "slot_seconds": self.own_seconds,
             "memory_bytes_per_block": block_memory_bytes(work.memory_bytes),
             "wall_seconds": work.seconds + GRACE_SECONDS,
             "trace": self.is_mock,

@@ -2,7 +2,7 @@
 
 A block has a slot: its cap of processor time, a quarter more for what the machine takes meanwhile, what making its process costs, and what
 freeing its memory may take. The next block of the lane starts when the slot is over and not before, so that no block learns from the clock
-how long others took.
+how long others took. A slot with a container of its own also holds the container's start and removal, which no block can use up.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from dataclasses import dataclass
 
 from core.errors import Invalid
 from core.tier import Tier
-from jobs.schedule import GATE_SECONDS, SEAL_SECONDS, SHORTEST, START_SAFETY, Node, Schedule
+from jobs.schedule import GATE_SECONDS, RETURN_SECONDS, SEAL_SECONDS, SHORTEST, START_SAFETY, Node, Schedule
 from jobs.split import blocks_in_lane
 from privacy.schema import EXCESS
 
 LONGEST = 16_384.0
 SLOT_FACTOR = 1.25
-# Seconds to make a block's process, and a container of its own.
-SLOT_OF_PROCESS, SLOT_OF_CONTAINER = 0.02, 0.6
+# Seconds to make a block's process; to make a container of its own; to kill and remove that (sandbox/runtime.py allows a second).
+SLOT_OF_PROCESS, MAKING, REMOVAL = 0.02, 0.3, 1.2
 # The runner ends a block this long before its slot is over, and at most a quarter of the slot (runtime_images/python/runner.py).
 CLEAR, CLEAR_PER_BYTE, CLEAR_SHARE = 0.003, 0.1e-9, 0.25
 # What PID 1 and the libraries that are loaded beforehand take of a lane's memory, and the least that a block is left.
@@ -36,8 +36,8 @@ IMPORTS = {
     "polars": 0.3,
 }
 IMPORT_OF_ANOTHER = 1.0
-# Seconds of one core to decrypt, split and write: a row, and a block.
-STAGE_ROW, STAGE_BLOCK, STAGE = 3e-6, 1e-3, 0.3
+# Seconds of one core to decrypt, split and write: a row of twenty columns (measured: 0.45e-6), and a block (0.2e-3).
+STAGE_ROW, STAGE_BLOCK, STAGE = 1.5e-6, 0.5e-3, 0.3
 # Seconds to read an image of a gigabyte that is in the page cache already (sandbox/warm.py).
 WARM = 1.0
 GATE_NUMBER = 5e-6
@@ -45,12 +45,17 @@ GATE_NUMBER = 5e-6
 
 @dataclass(frozen=True)
 class ProgramSchedule:
-    """`whole` as for every kind of job; then seconds for staging, for a container and its imports to be there, and for a slot."""
+    """`whole` as for every kind of job; then seconds for staging, and for a container and its imports to be there.
+
+    `slot_seconds` lie between the starts of two blocks; of these `own_seconds` are the block's, from when it could begin until nothing of
+    it is left.
+    """
 
     whole: Schedule
     stage_seconds: float
     start_seconds: float
     slot_seconds: float
+    own_seconds: float
 
 
 def program_schedule(
@@ -71,15 +76,15 @@ def program_schedule(
     Raises Invalid (`plan.too_long`).
     """
     in_lane = len(blocks_in_lane(0, blocks, stored_blocks, lanes))
-    stage = (STAGE + WARM + EXCESS * rows / lanes * STAGE_ROW + in_lane * STAGE_BLOCK) * node.slowness
+    # All rows: those of one unit lie in one lane, and it may have nearly all of them.
+    stage = node.start_seconds + (STAGE + WARM + EXCESS * rows * STAGE_ROW + in_lane * STAGE_BLOCK) * node.slowness
     start = node.start_seconds * START_SAFETY + _import_seconds(preload) * node.slowness
     busy = block_seconds * SLOT_FACTOR + SLOT_OF_PROCESS * node.slowness
-    if tier is Tier.CONTAINER:
-        busy += start + SLOT_OF_CONTAINER * node.slowness
     clear = CLEAR + CLEAR_PER_BYTE * block_memory_bytes(node.lane_memory_bytes)
-    slot = busy + min(clear, busy * CLEAR_SHARE / (1 - CLEAR_SHARE))
+    own = busy + min(clear, busy * CLEAR_SHARE / (1 - CLEAR_SHARE))
+    slot = own if tier is Tier.ZYGOTE else start + own + (MAKING + REMOVAL) * max(1.0, node.slowness)
     gate = GATE_SECONDS + SEAL_SECONDS + (blocks * width * GATE_NUMBER + choosing_seconds) * node.slowness
-    needed = stage + start + in_lane * slot + gate
+    needed = stage + start + in_lane * slot + RETURN_SECONDS + gate
     seconds = SHORTEST
     while seconds < needed:
         seconds *= 2
@@ -90,7 +95,7 @@ def program_schedule(
             where={"field": "seconds_per_block"},
             way_out="fewer blocks, or fewer seconds_per_block",
         )
-    return ProgramSchedule(Schedule(seconds, gate, block_seconds), stage, start, slot)
+    return ProgramSchedule(Schedule(seconds, gate, block_seconds), stage, start, slot, own)
 
 
 def block_memory_bytes(lane_memory_bytes: int) -> int:

@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Mapping
 from concurrent.futures import Executor, Future
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from audit.events import SYSTEM, Event, EventType
@@ -23,7 +23,7 @@ from jobs.lane import LaneResult, LaneWork
 from jobs.model import MOCK, Job, jobs_in
 from jobs.moves import move
 from jobs.releasing import Noised, Releasing, refuse
-from jobs.schedule import SEAL_SECONDS
+from jobs.schedule import RETURN_SECONDS, SEAL_SECONDS
 from jobs.scheduler import Scheduler
 from jobs.staging import Staging
 from jobs.transitions import JobEvent, JobState
@@ -42,13 +42,15 @@ _log = logging.getLogger("banyan.reconciler")
 class _Active:
     """The job that this process works on; lost when the process is, and then started again.
 
-    `gate_at` is when the gate begins, whether or not the lanes are done: those that are not count as defaults.
+    `gate_at` is when the gate begins, whether or not the lanes are done: what they have not given counts as default. `kept` is what lanes
+    had given before they were started again.
     """
 
     job: Job
     works: tuple[LaneWork, ...]
     gate_at: datetime
     results: dict[int, LaneResult] = field(default_factory=dict)
+    kept: dict[int, Mapping[int, bytes]] = field(default_factory=dict)
     lane_attempts: int = 1
     noised: Future[Noised] | None = None
 
@@ -94,7 +96,7 @@ class Reconciler:
             with self._journal.reading() as connection:
                 cancelling = jobs_in(connection, JobState.CANCELLING)
                 running = jobs_in(connection, JobState.RUNNING)
-                queued = jobs_in(connection, JobState.QUEUED)
+                queued = jobs_in(connection, JobState.QUEUED, limit=1)
             for job in cancelling:
                 self._cancel(job)
             for job in running:
@@ -194,13 +196,16 @@ class Reconciler:
         A lost worker says nothing about data. The release time stays, and the same seed makes the retry the same computation.
         """
         ended = self._scheduler.ended(active.job.id)
-        active.results.update(ended)
+        for lane, result in ended.items():
+            earlier = active.kept.get(lane, {})
+            active.results[lane] = replace(result, partials={**earlier, **result.partials})
         lost = tuple(work for work in active.works if work.lane in ended and ended[work.lane].end in INFRASTRUCTURE)
-        if lost and active.lane_attempts < LANE_ATTEMPTS:
+        left = (active.gate_at - self._journal.clock.now()).total_seconds() - RETURN_SECONDS
+        if lost and active.lane_attempts < LANE_ATTEMPTS and left > 0:
             active.lane_attempts += 1
             for work in lost:
-                active.results.pop(work.lane)
-            self._scheduler.start(lost)
+                active.kept[work.lane] = active.results.pop(work.lane).partials
+            self._scheduler.start(tuple(replace(work, lane_seconds=left) for work in lost))
 
     def _begin_gate(self, active: _Active) -> None:
         """At the planned time, with what is there."""

@@ -32,6 +32,10 @@ GATE_SECONDS = 0.4
 SEAL_SECONDS = 0.2
 
 
+# What a lane needs, once its time is over, to kill and remove a container and to hand back what it has.
+RETURN_SECONDS = 0.5
+
+
 @dataclass(frozen=True)
 class Node:
     """What the machine is planned to do: lanes with a core each, memory of a lane in bytes, worst start in seconds."""

@@ -124,7 +124,7 @@ class JobService:
             raise Conflict("result.not_released", f"there is no result: {waiting}", way_out=f"banyan show {job}")
         content: dict[str, Any] = json.loads(self.keys.unseal(RELEASE_SEAL, row.id, row.sealed))
         told = {"job": job, "mode": found.mode, "guarantee": content["guarantee"], "reused": found.reuse_of is not None}
-        if content["mock"] is not None:
+        if content.get("mock") is not None:  # releases from before it was a field have none
             told["mock"] = content["mock"]
         return {**content["table"], **told, "receipt": row.id if found.mode == REAL else None}
 

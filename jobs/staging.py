@@ -17,7 +17,7 @@ from core.private_folder import private_folder
 from jobs.kinds import KINDS
 from jobs.lane import LaneResult, LaneWork, TableShare
 from jobs.model import MOCK, Job, Joined
-from jobs.schedule import Node
+from jobs.schedule import RETURN_SECONDS, Node
 from jobs.split import lane_of
 
 SEALED_LOG = "sealed-log"
@@ -72,6 +72,7 @@ class Staging:
                 store=str(self.store),
                 tables=tuple(_share(table, lane, plan) for table in tables),
                 seconds=plan["seconds"],
+                lane_seconds=plan["seconds"] - plan["gate_seconds"] - RETURN_SECONDS,
                 block_seconds=plan["block_seconds"],
                 memory_bytes=self.node.lane_memory_bytes,
             )

@@ -26,6 +26,8 @@ TRIAL: Final = "def analyse(tables, params):\n    return {'here': 1.0}\n"
 _ANSWER: Final = struct.pack(">d", 1.0)
 # What the runner says of a measure that is refused, before any program is loaded: the error's number and the call's name.
 _REFUSAL: Final = re.compile(r"\[Errno (\d{1,4})\] ([A-Za-z_]{1,20})")
+TOO_SLOW: Final = "a block took too long to start"
+NO_ANSWER: Final = "a block did not answer"
 WAY_OUT: Final = (
     "run banyan-server doctor on the machine of the engine; docs/known-limitations.md lists what each tier needs"
 )
@@ -49,6 +51,11 @@ class Tiers:
     """What was found out about each tier, weakest first."""
 
     found: tuple[Found, ...]
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether trying again would say the same: not if a trial gave no answer, which a busy machine can bring about."""
+        return not {each.reason for each in self.found} & {TOO_SLOW, NO_ANSWER}
 
     def lines(self) -> list[str]:
         """A sentence for each tier that this machine cannot do; none where it can do all."""
@@ -159,7 +166,7 @@ def _refusal_of_the_kernel(outcome: Outcome) -> str:
     """What is wrong, from our own runner's words on stderr: no other program has run in that container."""
     said = _REFUSAL.search(outcome.sealed.decode("utf-8", "replace"))
     if said is None:
-        return "a block took too long to start" if outcome.end is End.TIMED_OUT else "a block did not answer"
+        return TOO_SLOW if outcome.end is End.TIMED_OUT else NO_ANSWER
     number, call = int(said[1]), said[2]
     match call, number:
         case "unshare", errno.ENOSPC | errno.EUSERS:

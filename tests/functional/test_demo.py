@@ -51,7 +51,7 @@ def test_the_demo_shows_each_promise(demo):
     assert "2 of 2 approvals" in output
     assert re.search(r"EWR +[\d,]+ ± [\d,]+", output)
     assert re.search(r"per_minute +[\d.]+ ± [\d.]+", output)
-    assert "sample and aggregate over 96 blocks" in output
+    assert "sample and aggregate over 88 blocks" in output
     assert "verified  r-" in output
     assert "Not proved" in output
 

@@ -43,7 +43,7 @@ def work(folder):
         blocks.append(Block(index, f"blocks/v-1/{index}.block", len(sealed), digest_of(sealed)))
     return LaneWork(
         job="j-1", attempt=1, lane=0, lanes=2, owner="test", image="sha256:" + "a" * 64, engine="none", staging=str(folder / "staging"),
-        form=QueryForm(PLAN), seed=b"\x05" * 32, store=str(folder / "store"), seconds=5.0, block_seconds=2.0, memory_bytes=64 << 20,
+        form=QueryForm(PLAN), seed=b"\x05" * 32, store=str(folder / "store"), seconds=5.0, lane_seconds=9.0, block_seconds=2.0, memory_bytes=64 << 20,
         tables=(TableShare("visits", "person", "v-1", COUNT, tuple(blocks), key, {}),),
     )  # fmt: skip
 

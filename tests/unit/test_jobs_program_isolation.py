@@ -99,10 +99,6 @@ def test_what_the_node_cannot_do_is_said_once_to_the_operator(caplog):
     assert "get the tier container" in record.getMessage()
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="a trial that gave no answer in time is remembered for good: after a busy start every program runs one container a block",
-)
 def test_a_trial_that_was_only_too_slow_is_no_verdict():
     engine = Engine(*Tier)
     isolation, engine.silent = engine.isolation(), True

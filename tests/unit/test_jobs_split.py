@@ -130,7 +130,7 @@ def test_what_is_split_or_put_together_from_a_stored_block_is_in_its_lane(blocks
 def form(blocks):
     return ProgramForm(
         name="a.py", text="", params={}, preload=(), outputs=(OUTPUT,), blocks=blocks, stored_blocks=STORED, tier=None,
-        oci_runtime=None, stage_seconds=0.0, slot_seconds=0.1, is_mock=False,
+        oci_runtime=None, stage_seconds=0.0, start_seconds=0.0, slot_seconds=0.1, own_seconds=0.1, is_mock=False,
     )  # fmt: skip
 
 
@@ -139,7 +139,7 @@ def staged(folder, blocks, tables, *, lane=0, lanes=1, without=()):
     shares = tuple(TableShare(name, "unit", "", STORED, (), b"", {}, whole=name == "public") for name in tables)
     work = LaneWork(
         job="j-1", attempt=1, lane=lane, lanes=lanes, owner="test", image="sha256:" + "a" * 64, engine="none", staging=str(folder),
-        form=form(blocks), seed=SEED, store="", tables=shares, seconds=1.0, block_seconds=0.1, memory_bytes=1 << 30,
+        form=form(blocks), seed=SEED, store="", tables=shares, seconds=1.0, lane_seconds=1.0, block_seconds=0.1, memory_bytes=1 << 30,
     )  # fmt: skip
     work.folder.mkdir(parents=True)
     opened = (
