@@ -137,7 +137,8 @@ def run_lane(work: LaneWork, runtime: Runtime, cancelled: Callable[[], bool]) ->
         indexes = work.form.stage(work, _opened(work))
         for container in work.form.containers(work, indexes):
             _wait_until(began + container.starts_after, cancelled)
-            left = began + work.lane_seconds - time.monotonic()
+            late = time.monotonic() - began - container.starts_after
+            left = work.lane_seconds - container.starts_after - (late if late > POLL_SECONDS else 0.0)
             if left < LEAST_WALL_SECONDS:
                 end = "out of time"
                 break

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import sys
+import threading
 from collections.abc import Collection, Iterable
 from functools import lru_cache
 from pathlib import Path
@@ -17,6 +18,8 @@ from sandbox.limited import ReaderLimits, validated
 # Ours, in the image beside the packages: client/banyan/frames.py.
 OWN_MODULES = frozenset({"banyan"})
 MAX_PRELOADED = 40
+# However many ask at once: the cores that would read are the lanes' too.
+_ONE_AT_A_TIME = threading.Lock()
 _LIMITS = ReaderLimits(memory_bytes=1 << 30, cpu_seconds=5, output_bytes=1 << 20, wall_seconds=10.0)
 
 
@@ -27,7 +30,8 @@ def checked_imports(text: str, modules: frozenset[str]) -> tuple[str, ...]:
     Raises Invalid (`program.syntax`, `program.no_analyse`, `program.signature`, `program.relative_import`, `program.import`) with
     the place in the program.
     """
-    answer = validated(Path(program_reader.__file__), [], text.encode(), _LIMITS)
+    with _ONE_AT_A_TIME:
+        answer = validated(Path(program_reader.__file__), [], text.encode(), _LIMITS)
     if answer is None:
         raise Invalid(
             "program.syntax", "the program is too large or too deeply nested to be read", where={"field": "program"}

@@ -17,6 +17,7 @@ from jobs.program_check import checked_imports
 from jobs.program_lane import ProgramForm
 from jobs.program_request import ProgramAsked
 from jobs.program_schedule import ProgramSchedule, program_schedule
+from jobs.promise import guarantee_of
 from jobs.request import JobRequest
 from jobs.schedule import lanes_for
 from privacy.guarantee import Guarantee
@@ -25,11 +26,11 @@ from privacy.programs.outputs import Output
 from privacy.programs.plan import ProgramRequest, plan_program
 from privacy.programs.plan_model import ProgramPlan
 from privacy.programs.release import release_program
-from privacy.tails import MechanismKind
 
 # On mock data a few blocks tell what the researcher wants to know: each is about as large as a real one.
 MOCK_BLOCKS = 8
-LEAST_MOCK_ROWS, MOST_MOCK_ROWS = 200, 100_000
+# The reconciler makes them between its steps: half a second for the most.
+LEAST_MOCK_ROWS, MOST_MOCK_ROWS = 200, 30_000
 
 
 class ProgramKind:
@@ -54,6 +55,7 @@ class ProgramKind:
             )
         )
         tier = host.tier_for(host.floor)
+        walls = {"isolation": tier.value, "oci_runtime": host.oci_runtime}
         lanes = lanes_for(min(facts.block_count, program.blocks), host.node)
         timing = program_schedule(
             sum(each.schema.rows for each in facts.all),
@@ -77,16 +79,8 @@ class ProgramKind:
             lanes=lanes,
             schedule=timing.whole,
             memory_bytes=lanes * host.node.lane_memory_bytes,
-            told={
-                **_told(work, program, facts, timing, preload),
-                "isolation": tier.value,
-                "oci_runtime": host.oci_runtime,
-            },
-            identity={
-                **_identity(work, program),
-                "isolation": tier.value,
-                "oci_runtime": host.oci_runtime,
-            },
+            told=_told(work, program, facts, timing, preload) | walls,
+            identity=_identity(work, program) | walls,
         )
 
     def mock_plan(self, asked: JobRequest, facts: PublicFacts, host: Host) -> JobPlan:
@@ -136,18 +130,7 @@ class ProgramKind:
 
     def guarantee(self, plan: Mapping[str, Any]) -> Guarantee:
         """The promise."""
-        program = _program_plan(plan)
-        return Guarantee(
-            epsilon=program.epsilon,
-            delta=program.delta,
-            rho=program.price.rho or None,
-            unit=plan["unit"],
-            rows=plan["asset"].partition("/")[2],
-            population=plan["population"],
-            accountant=program.accountant,
-            mechanisms=tuple(dict.fromkeys(MechanismKind(mechanism.kind) for mechanism in program.mechanisms)),
-            blocks=program.blocks,
-        )
+        return guarantee_of(plan, _program_plan(plan), plan["blocks"])
 
 
 def answer_told(outputs: tuple[Output, ...], vector: bytes | None) -> dict[str, Any] | None:

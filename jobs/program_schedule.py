@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from core.errors import Invalid
 from core.tier import Tier
-from jobs.schedule import GATE_SECONDS, RETURN_SECONDS, SEAL_SECONDS, SHORTEST, START_SAFETY, Node, Schedule
+from jobs.schedule import GATE_SECONDS, RETURN_SECONDS, SEAL_SECONDS, START_SAFETY, Node, Schedule, bucket
 from jobs.split import blocks_in_lane
 from privacy.schema import EXCESS
 
@@ -85,9 +85,7 @@ def program_schedule(
     slot = own if tier is Tier.ZYGOTE else start + own + (MAKING + REMOVAL) * max(1.0, node.slowness)
     gate = GATE_SECONDS + SEAL_SECONDS + (blocks * width * GATE_NUMBER + choosing_seconds) * node.slowness
     needed = stage + start + in_lane * slot + RETURN_SECONDS + gate
-    seconds = SHORTEST
-    while seconds < needed:
-        seconds *= 2
+    seconds = bucket(needed)
     if seconds > LONGEST:
         raise Invalid(
             "plan.too_long",

@@ -9,6 +9,7 @@ from core.errors import Invalid
 from jobs.gate import Gated, gate
 from jobs.kind import Host
 from jobs.plan import JobPlan, PublicFacts
+from jobs.promise import guarantee_of
 from jobs.query_lane import QueryForm
 from jobs.query_request import QueryAsked
 from jobs.request import JobRequest
@@ -16,7 +17,6 @@ from jobs.schedule import lanes_for, schedule_for
 from privacy.guarantee import Guarantee
 from privacy.sql.plan import plan_query
 from privacy.sql.plan_model import QueryPlan, QueryRequest
-from privacy.tails import MechanismKind
 
 VALUE_PARTS = ("", "_standard_error", "_low", "_high")
 MAX_OUTPUT_BYTES = 1 << 30
@@ -66,17 +66,7 @@ class QueryKind:
 
     def guarantee(self, plan: Mapping[str, Any]) -> Guarantee:
         """The promise."""
-        query = QueryPlan.from_json(plan["query"])
-        return Guarantee(
-            epsilon=query.epsilon,
-            delta=query.delta,
-            rho=query.price.rho or None,
-            unit=plan["unit"],
-            rows=plan["asset"].partition("/")[2],
-            population=plan["population"],
-            accountant=query.accountant,
-            mechanisms=tuple(dict.fromkeys(MechanismKind(mechanism.kind) for mechanism in query.mechanisms)),
-        )
+        return guarantee_of(plan, QueryPlan.from_json(plan["query"]))
 
 
 def planned_query(asked: JobRequest, facts: PublicFacts) -> QueryPlan:

@@ -56,6 +56,14 @@ class Schedule:
     block_seconds: float
 
 
+def bucket(seconds: float) -> float:
+    """The next power of two of seconds: neither the work done nor the exact size shows (design R9)."""
+    found = SHORTEST
+    while found < seconds:
+        found *= 2
+    return found
+
+
 def lanes_for(block_count: int, node: Node) -> int:
     """How many lanes, hence tasks and containers, share the blocks."""
     return min(block_count, node.lanes)
@@ -68,9 +76,7 @@ def schedule_for(query: QueryPlan, schema: TableSchema, block_count: int, node: 
     work = block * node.slowness * blocks_per_lane
     gate = GATE_SECONDS + SEAL_SECONDS + _gate_seconds(query, schema) * node.slowness
     start = node.start_seconds * START_SAFETY
-    seconds = SHORTEST
-    while seconds < start + work + gate:
-        seconds *= 2
+    seconds = bucket(start + work + gate)
     if seconds > LONGEST:
         raise Invalid(
             "plan.too_long",

@@ -202,6 +202,13 @@ def facts_of(connection: Connection, asked: JobRequest) -> PublicFacts:
     for at, other in enumerate(others):
         if other.population == first.population:
             continue
+        if first.level == PUBLIC_LEVEL:
+            raise Invalid(
+                "job.populations",
+                f"{first.asset} is public and stands first, where the asset goes whose units are protected",
+                where={"field": "assets"},
+                way_out=f"assets: [{other.asset}, {first.asset}]",
+            )
         if other.level != PUBLIC_LEVEL:
             raise Invalid(
                 "job.populations",
