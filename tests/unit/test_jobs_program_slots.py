@@ -4,10 +4,12 @@ import json
 import struct
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
 import pyarrow as pa
+import pytest
 
 from assets.physical import parquet_bytes
 from core.tier import Tier
@@ -16,6 +18,7 @@ from jobs.program_lane import ProgramForm
 from privacy.programs.outputs import Aggregate, Output
 from sandbox.fake_runtime import FakeRuntime
 from sandbox.runtime import End
+from sandbox.warm import warm_specification
 from tests.api_world import frame
 from tests.policies_world import quick_folder
 
@@ -107,3 +110,13 @@ def test_no_file_tells_when_it_was_written():
         # What cannot be chosen is the planned start of the block's container, not the moment of staging.
         planned = begun + int((0.2 + index * SLOT) * 1e9)
         assert all(-20_000_000 < changed - planned < 150_000_000 for _, _, changed in found)
+
+
+@pytest.mark.parametrize("tier", Tier)
+def test_the_image_is_read_before_the_first_block(tier):
+    with lane(blocks=2) as work:
+        first, *blocks = replace(work.form, tier=tier).containers(work, [0, 1])
+    assert first.spec == warm_specification(work.image, work.labels, "0")
+    assert (first.instruction, first.indexes, first.starts_after) == (b"", (), 0.0)
+    assert sorted(index for container in blocks for index in container.indexes) == [0, 1]
+    assert all(container.starts_after >= work.form.stage_seconds for container in blocks)
