@@ -13,7 +13,7 @@ from core.yaml_positions import MAX_BYTES
 
 MAX_DEPTH = 16
 # A job carries its program, of up to a mebibyte, in JSON: every line break and quote of it takes two bytes.
-DOCUMENT_BYTES = 4 << 20
+JOB_BYTES = 4 << 20
 _WAY_OUT = "send one JSON object, as application/json in UTF-8"
 
 
@@ -33,10 +33,19 @@ async def _read(request: Request, most: int) -> bytes:
 
 async def document_of(request: Request, _caller: Caller) -> dict[str, Any]:
     """The JSON object of a request. Raises Invalid (`request.malformed`), TooLarge; Unauthenticated before anything is read."""
+    return await _document(request, MAX_BYTES)
+
+
+async def job_of(request: Request, _caller: Caller) -> dict[str, Any]:
+    """The same for a job, which may carry a program."""
+    return await _document(request, JOB_BYTES)
+
+
+async def _document(request: Request, most: int) -> dict[str, Any]:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise _malformed("the body is not sent as JSON")
-    body = await _read(request, DOCUMENT_BYTES)
+    body = await _read(request, most)
     try:
         text = body.decode("utf-8")
         found = json.loads(text, object_pairs_hook=_once)
@@ -55,6 +64,7 @@ async def document_of(request: Request, _caller: Caller) -> dict[str, Any]:
 
 
 Document = Annotated[dict[str, Any], Depends(document_of)]
+JobDocument = Annotated[dict[str, Any], Depends(job_of)]
 
 
 def _malformed(text: str) -> Invalid:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Response
 
 from api.auth import Caller, TheServer
-from api.bodies import Document
+from api.bodies import JobDocument
 from api.result_files import as_csv, as_parquet
 from audit.events import Event, EventType
 from core.ids import is_id
@@ -20,13 +20,13 @@ router = APIRouter()
 
 
 @router.post("/plans")
-def plan(server: TheServer, caller: Caller, job: Document) -> dict[str, Any]:
+def plan(server: TheServer, caller: Caller, job: JobDocument) -> dict[str, Any]:
     """What a job would cost and give; free, and without opening data."""
     return server.jobs.plan(caller, job)
 
 
 @router.post("/jobs", status_code=201)
-def submit(server: TheServer, caller: Caller, job: Document, mock: bool = False) -> dict[str, Any]:
+def submit(server: TheServer, caller: Caller, job: JobDocument, mock: bool = False) -> dict[str, Any]:
     """Submit a job, on real or on mock data."""
     return server.jobs.submit_mock(caller, job) if mock else server.jobs.submit(caller, job)
 
