@@ -240,3 +240,25 @@ def test_on_mock_data_everything_is_told_and_nothing_stays_for_the_next_program(
         found = client.result(finished(town, job(LEAVES_FILES), mock=True)).data["mock"]
         assert found["answers"] == [{"age": 0.0}] * 8
     assert MARK not in json.dumps([failed, found])
+
+
+@pytest.mark.slow
+def test_one_container_a_block_is_released_at_its_time_with_every_answer_and_cancelled_for_good(town):
+    text = POLICY.replace("people-programs", "apart") + "isolation: container\n"
+    (town.folder / "apart.yaml").write_text(text)
+    policy = town.client("olga").policies.propose(town.folder / "apart.yaml")
+    town.client("rita").policies.approve(policy["name"], policy["digest"])
+    rows = 'def analyse(tables, params):\n    return {"age": tables["people"].num_rows}\n'
+    name = finished(town, job(rows, policy="apart"))
+    assert town.client("rob").job(name).data["plan"]["isolation"] == "container"
+    assert 0 <= town.lateness(name) < 2
+    town.check_charged_once(name)
+    town.check_nothing_defaulted(name)
+    submitted = town.client("rob").submit(job(SLEEPS, policy="apart", seconds_per_block="2"))
+    until(lambda: town.containers(job=submitted.id, status="running"))
+    time.sleep(6)  # beyond the container that reads the image
+    town.client("rob").cancel(submitted.id)
+    until(lambda: not town.containers(job=submitted.id), 2.5)
+    assert town.wait(submitted.id, 20) == "cancelled"
+    time.sleep(5)
+    assert not town.containers(job=submitted.id), "no further block's container is begun"
