@@ -39,6 +39,7 @@ from privacy.accountant import Loss
 # Rows of this level are public (assets/levels.toml): a program may have the whole table beside the blocks of another population.
 PUBLIC_LEVEL = "S0"
 MAX_OPEN = {REAL: 50, MOCK: 5}
+MAX_OPEN_SECONDS = 6 * 3600
 
 
 @dataclass(frozen=True)
@@ -262,15 +263,22 @@ def _job_facts(asked: JobRequest, plan: JobPlan) -> JobFacts:
     )
 
 
-def _check_open(tx: Transaction, principal: Principal, mode: str) -> None:
+def _check_open(tx: Transaction, principal: Principal, mode: str, seconds: float) -> None:
     """One person's waiting jobs must not take the lanes from everybody else for hours."""
     open_states = [state.value for state in JobState if state not in FINAL]
     mine = (jobs.c.principal == principal.id) & (jobs.c.mode == mode) & jobs.c.state.in_(open_states)
-    waiting = tx.connection.execute(select(func.count()).select_from(jobs).where(mine)).scalar_one()
-    if waiting >= MAX_OPEN[mode]:
+    planned = [json.loads(plan)["seconds"] for plan in tx.connection.execute(select(jobs.c.plan).where(mine)).scalars()]
+    if len(planned) >= MAX_OPEN[mode]:
         raise Conflict(
             "job.too_many_open",
-            f"{waiting} of your {mode} jobs are waiting or running; more are not admitted",
+            f"{len(planned)} of your {mode} jobs are waiting or running; more are not admitted",
+            way_out="wait for one of them to end, or cancel one: banyan jobs",
+        )
+    if planned and sum(planned) + seconds > MAX_OPEN_SECONDS:
+        raise Conflict(
+            "job.too_long_open",
+            f"your {mode} jobs that wait or run are planned to take {sum(planned):,.0f} s, and this one {seconds:,.0f} s more;"
+            f" together {MAX_OPEN_SECONDS:,} s are admitted",
             way_out="wait for one of them to end, or cancel one: banyan jobs",
         )
 
@@ -286,7 +294,7 @@ def _insert(
     permit: Permit | None,
     reuse_of: str | None,
 ) -> str:
-    _check_open(tx, principal, mode)
+    _check_open(tx, principal, mode, plan.schedule.seconds)
     job, stored = ids.new_id("job"), plan.to_json()
     policy = None if permit is None else {"name": permit.policy, "version": permit.version, "digest": permit.digest}
     top = tx.connection.execute(select(func.max(jobs.c.sequence))).scalar()

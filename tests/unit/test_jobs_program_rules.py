@@ -156,3 +156,15 @@ def test_several_tables_need_a_policy_for_all_that_are_not_public(world):
     statement = world.get("rob", f"/v1/jobs/{done}/receipt").json["statement"]
     assert [each["asset"] for each in statement["joined"]] == ["medical/wards"]
     assert statement["joined"][0]["version_root"] != statement["version_root"]
+
+
+def test_one_person_cannot_hold_the_lanes_for_a_day(world):
+    permit(world)
+    long = job(blocks=96, seconds_per_block="60", epsilon="0.1")
+    assert world.post("rob", "/v1/plans", long).json["seconds"] == 4096
+    for number in range(5):
+        assert world.post("rob", "/v1/jobs", long | {"params": {"x": number}}).status == 201
+    again = world.post("rob", "/v1/jobs", long)
+    assert (again.status, again.code) == (409, "job.too_long_open")
+    assert "20,480 s, and this one 4,096 s more" in again.text
+    assert world.post("rob", "/v1/jobs", job()).status == 201
