@@ -16,7 +16,7 @@ from privacy.schema import TableSchema
 
 @dataclass(frozen=True)
 class PublicFacts:
-    """All that planning may know of an asset: its declaration's facts, the population's block count, the newest version's number.
+    """All that planning may know of an asset: its declaration's facts, the population's block count and δ, the newest version's number.
 
     `joined` are the facts of further assets: of the same population, split like the first, or public tables, of which every block of a
     program gets the `whole`. `level` is then the highest of all.
@@ -26,6 +26,7 @@ class PublicFacts:
     level: str
     population: str
     accountant: Accountant
+    delta: Fraction
     schema: TableSchema
     block_count: int
     version: int | None

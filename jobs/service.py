@@ -19,6 +19,7 @@ from core import clock, ids
 from core.canonical import canonical, digest
 from core.errors import BanyanError, Conflict, Invalid, NotFound
 from core.tier import strongest
+from core.units import text_of
 from jobs import receipt, request
 from jobs.kind import Host
 from jobs.kinds import KINDS
@@ -34,7 +35,7 @@ from policies.admission import Asked, check_limits
 from policies.model import Action, Principal, Resource, ResourceKind
 from policies.permits import JobFacts, Permit
 from policies.populations import population_of
-from privacy.accountant import Loss
+from privacy.accountant import Accountant, Loss
 
 # Rows of this level are public (assets/levels.toml): a program may have the whole table beside the blocks of another population.
 PUBLIC_LEVEL = "S0"
@@ -140,7 +141,16 @@ class JobService:
     def _planned(self, connection: Connection, asked: JobRequest, permit: Permit | None = None) -> JobPlan:
         """Planned for the isolation that the asset's level demands, or the policy where it demands more."""
         facts = facts_of(connection, asked)
-        return KINDS[asked.kind].plan(asked, facts, self._host(facts, permit))
+        plan = KINDS[asked.kind].plan(asked, facts, self._host(facts, permit))
+        # A larger δ would buy a larger ρ for the same ε, which is what limits are written in. In basic accounting δ itself is counted.
+        if facts.accountant is Accountant.ZCDP and plan.delta > facts.delta:
+            raise Invalid(
+                "delta.too_large",
+                "the δ of the job is larger than that of its population",
+                where={"field": "delta"},
+                way_out=f"delta: {text_of(facts.delta)}, or less",
+            )
+        return plan
 
     def _host(self, facts: PublicFacts, permit: Permit | None = None) -> Host:
         demanded = [levels()[facts.level].isolation]
@@ -231,6 +241,7 @@ def _facts_of_one(connection: Connection, asset: str) -> PublicFacts:
         level=declaration.level,
         population=population.name,
         accountant=population.accountant,
+        delta=population.delta,
         schema=declaration.schema,
         block_count=population.block_count,
         version=None if version is None else version.number,

@@ -39,6 +39,7 @@ def planned(example: Example) -> dict[str, Any]:
         level=declaration.level,
         population=declaration.population.name,
         accountant=declaration.budget.accountant,
+        delta=declaration.budget.delta,
         schema=declaration.schema,
         block_count=block_count_for(declaration.rows),
         version=1,

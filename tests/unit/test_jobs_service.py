@@ -298,3 +298,13 @@ def test_a_job_is_shown_as_it_was_asked_and_planned(world):
     assert view["epsilon"] == "0.25"
     assert view["plan"] == {name: plan[name] for name in view["plan"]}
     assert json.loads(json.dumps(view)) == view
+
+
+def test_a_delta_beyond_that_of_its_population_buys_nothing_under_zcdp():
+    declaration = VISITS.replace("accountant: basic", "accountant: zcdp")
+    with quick_folder() as folder, ApiWorld(folder) as world:
+        world.furnish(declaration=declaration)
+        answer = world.post("rob", "/v1/plans", job(delta="0.0009"))
+        assert (answer.status, answer.code, answer.json["where"]) == (422, "delta.too_large", {"field": "delta"})
+        assert answer.json["way_out"] == "delta: 0.000001, or less"
+        assert world.post("rob", "/v1/plans", job(delta="0.000001")).status == 200
