@@ -92,3 +92,7 @@ bench-accuracy: demo-data
 # what a block of a program costs beside its own work, and 1,000 blocks in two lanes
 bench-programs: images
     {{ with_engine }} {{ python }} -m benchmarks.programs
+
+# the lanes of a program on one Ray node and on two
+bench-nodes: images
+    {{ with_engine }} {{ python }} -m benchmarks.two_nodes

@@ -96,6 +96,7 @@ def _load(instruction: Mapping[str, Any]) -> None:
     preload([*ALWAYS, *instruction["preload"]])
     kernel_calls.filter_program()
     gc.collect()
+    kernel.give_back_memory()  # pages that every fork would have to list
     gc.freeze()  # the collector would write to every object, and every block would copy the pages
 
 

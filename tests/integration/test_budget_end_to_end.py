@@ -55,6 +55,7 @@ def test_of_twenty_parallel_jobs_at_0_3_of_four_people_exactly_three_run_on_a_bu
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.slow
 def test_two_servers_on_one_folder_one_of_them_killed_in_between_overspend_nothing_and_get_stuck_nowhere(another_town):
     first, second = another_town.up(), another_town.beside().start(wait=False)
     assert second.health() == "starting"

@@ -81,6 +81,7 @@ def stays(town, job, state, seconds=1.5):
         time.sleep(0.1)
 
 
+@pytest.mark.slow
 def test_without_an_engine_a_server_starts_and_its_jobs_wait_until_there_is_one(remote, door):
     town = remote.up()
     job = town.submit(10)

@@ -35,6 +35,7 @@ def stored(town):
     return {path.relative_to(town.state): path.read_bytes() for path in (town.state / "blocks").rglob("*.block")}
 
 
+@pytest.mark.slow
 def test_a_full_disk_refuses_the_file_harms_nothing_and_with_room_the_same_file_is_taken(narrow, tmp_path):
     town = narrow.up()
     before, olga, data = stored(town), town.client("olga"), tmp_path / "rides.csv"

@@ -36,6 +36,7 @@ class Upload:
         self._socket.close()
 
 
+@pytest.mark.slow
 def test_uploads_outlive_no_server_and_are_safe_from_the_one_beside(another_town):
     first, second = another_town.start(wait=False), another_town.beside()
     upload = Upload(first)

@@ -217,6 +217,7 @@ def test_cancelled_means_that_nothing_runs_any_more(town):
     assert town.plaintext() == []
 
 
+@pytest.mark.slow
 def test_a_killed_reconciler_costs_nothing_twice_and_leaves_nothing(town):
     submitted = town.client("rob").submit(job(RAISES_IF_37, params={"killed": 1}))
     until(lambda: town.containers(job=submitted.id, status="running"))

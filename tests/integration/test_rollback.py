@@ -45,6 +45,7 @@ def check_refused(town, minutes):
     assert "restore the newest database" in refused.value.way_out
 
 
+@pytest.mark.slow
 def test_a_restored_database_cannot_spend_again(another_town):
     town = another_town.up()
     assert town.wait(town.submit(10, epsilon="0.2").id) == "released"
