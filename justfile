@@ -36,6 +36,7 @@ check: setup
     {{ bin }}/mypy runtime_images/*.py
     {{ bin }}/mypy runtime_images/query/runner.py
     {{ bin }}/mypy runtime_images/python/runner.py
+    {{ bin }}/mypy runtime_images/encrypted/runner.py
     {{ bin }}/lint-imports
     {{ python }} scripts/lock.py --check
     {{ python }} -m pytest -q tests/architecture

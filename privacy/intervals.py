@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from privacy.mechanisms import Noise, NoiseKind
+from privacy.tails import half_width_of_two
 
 CONFIDENCE = 0.95
 
@@ -45,6 +46,12 @@ def plain_interval(value: int, noise: Noise) -> Interval:
     return Interval(noise.standard_error, value - half_width, value + half_width)
 
 
+def twice_noised_interval(value: int, noise: Noise) -> Interval:
+    """For a count or a sum to which two parties added noise of this size each."""
+    half_width = half_width_of_two(noise.kind, noise.scale, CONFIDENCE)
+    return Interval(math.sqrt(2) * noise.standard_error, value - half_width, value + half_width)
+
+
 def ratio_intervals(
     sums: Sequence[int],
     counts: Sequence[int],
@@ -53,21 +60,26 @@ def ratio_intervals(
     *,
     lower: float,
     upper: float,
+    draws: int = 1,
+    confidence: float = CONFIDENCE,
     seed: int | None = None,
 ) -> list[Interval]:
     """For cells released as sum / max(count, 1) clamped to [lower, upper]: one interval for each pair of noisy values.
 
-    The true ratio, sum / count before noise, must lie in [lower, upper], as that of bounded rows does. `seed` is for tests.
+    The true ratio, sum / count before noise, must lie in [lower, upper], as that of bounded rows does. `draws` is how many parties added
+    noise of this size; `seed` is for tests.
     """
     if not (math.isfinite(lower) and math.isfinite(upper) and lower < upper):
         raise ValueError("a ratio needs two finite bounds, the lower first")
     if not sums:
         return []
     generator = np.random.default_rng(secrets.randbits(128) if seed is None else seed)
-    sum_draws = _draws(sum_noise, _INTERVAL_DRAWS, generator)
-    count_draws = _draws(count_noise, _INTERVAL_DRAWS, generator)
+    sum_draws, count_draws = (
+        sum((simulated_noise(noise, _INTERVAL_DRAWS, generator) for _ in range(draws)), np.zeros(_INTERVAL_DRAWS))
+        for noise in (sum_noise, count_noise)
+    )
     ratios = np.linspace(lower, upper, _CANDIDATES)
-    reach = _reach(ratios, sum_draws, count_draws)
+    reach = _reach(ratios, sum_draws, count_draws, confidence)
     found: list[Interval] = []
     for start in range(0, len(sums), _CHUNK):
         pair = np.array(sums[start : start + _CHUNK], float), np.array(counts[start : start + _CHUNK], float)
@@ -79,7 +91,7 @@ def ratio_intervals(
     return found
 
 
-def _draws(noise: Noise, number: int, generator: np.random.Generator) -> _Floats:
+def simulated_noise(noise: Noise, number: int, generator: np.random.Generator) -> _Floats:
     """Simulated noise: information for people, so a fast ordinary generator will do; nothing of it is released."""
     scale = float(noise.scale)
     if noise.kind is NoiseKind.GAUSSIAN:
@@ -101,10 +113,10 @@ def _errors(
     return np.asarray(again.std(axis=1))
 
 
-def _reach(ratios: _Floats, sum_draws: _Floats, count_draws: _Floats) -> _Floats:
-    """For each candidate ratio r, how far sum - r·count strays from 0 by noise alone, in 95 of 100 draws, if r is true."""
+def _reach(ratios: _Floats, sum_draws: _Floats, count_draws: _Floats, confidence: float) -> _Floats:
+    """For each candidate ratio r, how far sum - r·count strays from 0 by noise alone, in that share of draws, if r is true."""
     strayed = np.abs(sum_draws - ratios[:, None] * count_draws)
-    return np.asarray(np.quantile(strayed, CONFIDENCE, axis=1, method="higher"))
+    return np.asarray(np.quantile(strayed, confidence, axis=1, method="higher"))
 
 
 def _hull(sums: _Floats, counts: _Floats, ratios: _Floats, reach: _Floats) -> tuple[_Floats, _Floats]:

@@ -1,6 +1,6 @@
 """Builds the images that are missing from the engine, and writes down which image a name stands for.
 
-    python runtime_images/build.py [query] [python]        (no name: all)
+    python runtime_images/build.py [query] [python] [encrypted]        (no name: all)
 
 An image is made of layers: the base, its packages, and its runner if it has one. Each layer is kept under the digest of
 what it was made from, so nothing is built twice; the tag of an image is the digest of its whole recipe. The result is
@@ -30,9 +30,12 @@ IMAGES = Path(__file__).resolve().parent
 STATE = IMAGES.parent / ".banyan"
 CACHE = STATE / "cache"
 MAPPING = STATE / "images.json"
-# What a program may import in its image and on its author's machine alike, from one source: place in the image -> file.
+# Files that an image has in common with what is outside, from one source (place in the image -> file): what a program may import on its
+# author's machine too, and how the service reads and adds ciphertexts.
+_ENCRYPTED = IMAGES.parent / "privacy" / "encrypted"
 SHARED: dict[str, dict[str, Path]] = {
     "python": {"banyan/lib/banyan/frames.py": IMAGES.parent / "client" / "banyan" / "frames.py"},
+    "encrypted": {f"banyan/{name}": _ENCRYPTED / name for name in ("hev.py", "sums.py")},
 }
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 # What a container starts with unless told otherwise: as nobody, with no writable place but /tmp.
@@ -108,7 +111,7 @@ def reference_of(name: str) -> str:
 
 
 def runner_tar(name: str) -> bytes:
-    """The runner with its modules at /banyan, and what the image shares with the client at /banyan/lib; empty without a runner."""
+    """The runner with its modules at /banyan, and what the image shares with the outside; empty without a runner."""
     content = {f"banyan/{path.name}": path.read_bytes() for path in (IMAGES / name).glob("*.py")}
     for place, file in SHARED.get(name, {}).items():
         content[f"{Path(place).parent}/__init__.py"] = b""

@@ -40,6 +40,7 @@ LOCKS = (
     Lock("requirements/service.lock", PROJECTS, ("--constraints", DEVELOPMENT)),
     Lock("runtime_images/query/requirements.lock", ("runtime_images/query/requirements.in",), IMAGE_OPTIONS),
     Lock("runtime_images/python/requirements.lock", ("runtime_images/python/requirements.in",), IMAGE_OPTIONS),
+    Lock("runtime_images/encrypted/requirements.lock", ("runtime_images/encrypted/requirements.in",), IMAGE_OPTIONS),
     Lock("runtime_images/python/build.lock", ("runtime_images/python/build.in",)),
     Lock(
         "requirements/data.lock",

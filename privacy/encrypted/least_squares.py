@@ -1,0 +1,136 @@
+"""Least squares from noisy moments: how wrong it is expected to be, and the coefficients with what noise may have done to them.
+
+Each unit adds w·wᵀ with w = (1, x, y)/√d, where x and y are mapped by their declared bounds to [-1, 1]; docs/proofs/encrypted.md. What
+is done to the noisy matrix (projection, ridge, solving) is post-processing.
+"""
+
+from __future__ import annotations
+
+import math
+import secrets
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from core.errors import Invalid
+from privacy.encrypted.terms import GRAM_BITS, Bounded, LeastSquares, Terms, gram_length
+from privacy.intervals import CONFIDENCE, simulated_noise
+from privacy.mechanisms import Noise
+
+INTERCEPT = "intercept"
+BOOTSTRAPS = 1000
+# The mean square of a feature that is spread evenly over its declared range.
+_EVEN = 1 / 3
+_Matrix = npt.NDArray[np.float64]
+
+
+def check_noise(terms: Terms, units: int, noise: Noise) -> None:
+    """Raise Invalid (`encrypted.least_squares_noise`) where noise is expected to drown the design.
+
+    The rule: the largest eigenvalue that two noises make (2·√d times their deviation) must be below the least eigenvalue of the moments of
+    features that are spread evenly over their declared ranges, units/(3d).
+    """
+    size = _regression(terms).size
+    if 2 * math.sqrt(size) * _deviation(noise) >= units * _EVEN / size:
+        raise Invalid(
+            "encrypted.least_squares_noise",
+            "the noise would be larger than what the declared number of units can say about this many coefficients",
+            where={"field": "epsilon"},
+            way_out="a larger epsilon, fewer features, more units, or a policy that attests a smaller overlap of the providers",
+        )
+
+
+def predicted_errors(terms: Terms, units: int, standard_error: float) -> list[tuple[str, float]]:
+    """Of 95 % of releases, how far noise moves each coefficient, for features spread evenly and coefficients of usual size.
+
+    `standard_error`: of all noise in an entry of the moments, on their grid.
+    """
+    regression = _regression(terms)
+    normal = 1.96 * math.sqrt(2) * standard_error / 2**GRAM_BITS * regression.size / units
+    target = _half(regression.target)
+    errors = [(column.column, normal / _EVEN * target / _half(column)) for column in regression.features]
+    return [(INTERCEPT, normal * target), *errors]
+
+
+def table_rows(terms: Terms, entries: Sequence[int], noise: Noise) -> list[dict[str, Any]]:
+    """A row a coefficient: its name, and a cell with value, standard error and the ends of its 95 % interval.
+
+    Intervals are a parametric bootstrap of both noises around the released moments.
+    """
+    regression = _regression(terms)
+    deviation = _deviation(noise)
+    moments = _matrix(np.array([float(entry) for entry in entries]), regression.size)
+    found = _coefficients(moments, deviation, regression)
+    generator = np.random.default_rng(secrets.randbits(128))
+    around = _projected(moments)
+    again = []
+    for _ in range(BOOTSTRAPS):
+        drawn = sum(
+            (simulated_noise(noise, gram_length(regression.size), generator) for _ in range(2)),
+            np.zeros(gram_length(regression.size)),
+        )
+        again.append(_coefficients(around + _matrix(drawn, regression.size), deviation, regression))
+    strayed = np.array(again) - _coefficients(around, deviation, regression)
+    reach = np.quantile(np.abs(strayed), CONFIDENCE, axis=0, method="higher")
+    errors = strayed.std(axis=0)
+    names = [INTERCEPT, *(column.column for column in regression.features)]
+    return [
+        {
+            "term": name,
+            "coefficient": {
+                "value": float(value),
+                "standard_error": float(error),
+                "low": float(value - width),
+                "high": float(value + width),
+            },
+        }
+        for name, value, error, width in zip(names, found, errors, reach, strict=True)
+    ]
+
+
+def _coefficients(moments: _Matrix, deviation: float, regression: LeastSquares) -> _Matrix:
+    """In the declared units, the intercept first. The ridge is the noise's own size, whatever the data."""
+    size = regression.size
+    projected = _projected(moments)
+    ridge = deviation * math.sqrt(size)
+    left = projected[:-1, :-1] + ridge * np.eye(size - 1)
+    normal = np.linalg.solve(left, projected[:-1, -1])
+    target = _half(regression.target)
+    slopes = [target * beta / _half(column) for beta, column in zip(normal[1:], regression.features, strict=True)]
+    middle = sum(slope * _middle(column) for slope, column in zip(slopes, regression.features, strict=True))
+    return np.array([_middle(regression.target) + target * normal[0] - middle, *slopes])
+
+
+def _projected(moments: _Matrix) -> _Matrix:
+    """The nearest positive semidefinite matrix (Frobenius): moments are one, and noise may have made them none."""
+    values, vectors = np.linalg.eigh(moments)
+    return np.asarray((vectors * np.maximum(values, 0.0)) @ vectors.T)
+
+
+def _matrix(entries: _Matrix, size: int) -> _Matrix:
+    """The symmetric matrix of an upper triangle, off the grid."""
+    found = np.zeros((size, size))
+    found[np.triu_indices(size)] = entries / 2**GRAM_BITS
+    return np.asarray(found + np.triu(found, 1).T)
+
+
+def _deviation(noise: Noise) -> float:
+    """Of both noises together in one entry of the matrix."""
+    return math.sqrt(2) * noise.standard_error / float(2**GRAM_BITS)
+
+
+def _half(column: Bounded) -> float:
+    return float(Fraction(column.upper - column.lower, 2 * 10**column.scale))
+
+
+def _middle(column: Bounded) -> float:
+    return float(Fraction(column.upper + column.lower, 2 * 10**column.scale))
+
+
+def _regression(terms: Terms) -> LeastSquares:
+    if terms.least_squares is None:
+        raise ValueError("these terms have no regression")
+    return terms.least_squares
