@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import sys
 from collections.abc import Callable
 from datetime import timedelta
@@ -15,6 +17,7 @@ from api.doctor import examine
 from api.logs import configure
 from audit.events import SYSTEM
 from core.errors import BanyanError
+from core.signing_key import open_signing_key, public_text
 from policies import identity
 from policies.model import Role
 
@@ -76,6 +79,19 @@ def doctor() -> None:
         print(f"{'ok  ' if finding.good else 'BAD '} {finding.name:<28} {finding.text}")
     if not all(finding.good for finding in findings):
         raise typer.Exit(1)
+
+
+@app.command("key-holder")
+@_told
+def key_holder() -> None:
+    """Show what the key holder's operator has to pin of this server: lines for the registry of banyan-keyholder."""
+    settings, journal = wiring.books()
+    manifest = public_text(open_signing_key(settings.signer / wiring.MANIFEST_KEY))
+    print("service:")
+    print(f"  log_key: {journal.signer.verifier_key}")
+    print(f"  manifest_key: {manifest}")
+    print(f"  host: {socket.gethostname()}")
+    print(f"  uid: {os.getuid()}")
 
 
 @people.command("add")

@@ -17,7 +17,7 @@ from typing import IO
 
 from api.logs import configure
 from api.reconcile_protocol import READY
-from api.wiring import Server, assemble
+from api.wiring import Server, assemble, masking_of
 from core.errors import Unavailable
 from jobs.ray_scheduler import RayScheduler
 from jobs.reconciler import Reconciler
@@ -50,7 +50,7 @@ def main() -> int:
             scheduler,
             DockerRuntime(server.settings.engine),
             server.staging,
-            Releasing(server.journal, server.keys),
+            Releasing(server.journal, server.keys, masking_of(server, stop)),
             ThreadPoolExecutor(GATES),
         )
         try:

@@ -5,26 +5,34 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
 from assets.ingest import Ingest
 from assets.keys import KeyRing
 from assets.object_store import LocalObjectStore
+from assets.uploads import Uploads
 from audit.events import SYSTEM, Event, EventType
 from audit.log import Journal, size_of
 from audit.signer import FileSigner
 from core.clock import Clock, SystemClock
 from core.database import engine_for
-from core.errors import Conflict, Unavailable
+from core.errors import Conflict, Invalid, Unavailable
 from core.migrate import is_current, upgrade
 from core.settings import Settings, read_settings
+from core.signing_key import create_signing_key, open_signing_key
 from jobs.isolation import Isolation
+from jobs.key_holder import HttpKeyHolder, KeyHolder, NoKeyHolder
 from jobs.kind import Host, Image
+from jobs.masking import Masking
 from jobs.schedule import Node
 from jobs.service import JobService
 from jobs.staging import Staging
+from jobs.upload_reader import UploadReader
 from sandbox.docker_runtime import DockerRuntime
+
+MANIFEST_KEY = "manifest.key"
 
 
 @dataclass(frozen=True)
@@ -37,6 +45,8 @@ class Server:
     journal: Journal
     keys: KeyRing
     ingest: Ingest
+    encrypted: Uploads
+    key_holder: KeyHolder
     jobs: JobService
     staging: Staging
 
@@ -53,6 +63,7 @@ def initialise() -> Settings:
     settings.state_folder.chmod(0o700)
     KeyRing.create(settings.master_key)
     FileSigner.create(settings.signer)
+    create_signing_key(settings.signer / MANIFEST_KEY)
     instance = settings.state_folder / "instance"
     if not instance.exists():
         instance.write_text(secrets.token_hex(6))
@@ -108,14 +119,20 @@ def assemble(settings: Settings | None = None) -> Server:
         slowness=settings.slowness,
         cancel_seconds=settings.cancel_seconds,
     )
+    store = LocalObjectStore(blocks)
+    host, key_holder = host_of(settings, node, instance), key_holder_of(settings)
+    # Under a label of its own, like trials: the reconciler sweeps away all containers of the server at moments when none should run.
+    reader = UploadReader(DockerRuntime(settings.engine), host.images["encrypted"].id, f"{instance}-uploads")
     return Server(
         settings=settings,
         instance=instance,
         clock=clock,
         journal=journal,
         keys=keys,
-        ingest=Ingest(journal, LocalObjectStore(blocks), keys),
-        jobs=JobService(journal, keys, host_of(settings, node, instance)),
+        ingest=Ingest(journal, store, keys),
+        encrypted=Uploads(journal, store, keys, reader.read, lambda: key_holder.keys().states),
+        key_holder=key_holder,
+        jobs=JobService(journal, keys, host),
         staging=Staging(
             keys=keys,
             node=node,
@@ -142,11 +159,32 @@ def _check_lanes(lanes: int) -> None:
 
 def host_of(settings: Settings, node: Node, instance: str) -> Host:
     """What jobs are planned for. Which tiers of isolation the engine can do is found out when the first program is planned."""
-    images = {name: image_of(settings.images_file, name) for name in ("query", "python")}
+    images = {name: image_of(settings.images_file, name) for name in ("query", "python", "encrypted")}
     # Under a label of its own: the reconciler sweeps away all containers of the server at moments when none should run.
     trial = f"{instance}-trial"
     isolation = Isolation(DockerRuntime(settings.engine), images["python"].id, trial, settings.oci_runtime)
     return Host(images, node, isolation.tier_for, oci_runtime=settings.oci_runtime)
+
+
+def key_holder_of(settings: Settings) -> KeyHolder:
+    """The key holder that the settings name. Raises Invalid (`settings.invalid`) where they name it by halves."""
+    url, signer = settings.key_holder_url, settings.key_holder_signer
+    if url is None and signer is None:
+        return NoKeyHolder()
+    if url is None or signer is None:
+        raise Invalid(
+            "settings.invalid",
+            "key_holder_url and key_holder_signer belong together",
+            where={"field": "key_holder_url" if url is None else "key_holder_signer"},
+        )
+    return HttpKeyHolder(url, signer)
+
+
+def masking_of(server: Server, closing: threading.Event) -> Masking:
+    """What releases encrypted jobs; for the reconciler only."""
+    signing = open_signing_key(server.settings.signer / MANIFEST_KEY)
+    store = LocalObjectStore(server.settings.state_folder / "masked")
+    return Masking(server.journal, server.key_holder, signing, store, closing)
 
 
 def image_of(images: Path, name: str) -> Image:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 from assets.declaration_columns import read_columns
+from assets.declaration_encrypted import read_encrypted
 from assets.declaration_fields import Fields, Problems
 from assets.declaration_model import SECTORS, Budget, Declaration, Population, Title
 from assets.levels import Level, levels
@@ -17,7 +18,7 @@ from privacy.schema import Column
 
 __all__ = ["FIELDS", "Budget", "Declaration", "Population", "Title", "parse_declaration"]
 
-FIELDS = ("asset", "title", "sector", "level", "population", "size", "columns", "budget", "csv")
+FIELDS = ("asset", "title", "sector", "level", "population", "size", "columns", "budget", "csv", "encrypted")
 ASSET = rf"({'|'.join(SECTORS)})/[a-z][a-z0-9_]{{0,60}}"
 NAME = r"[a-z][a-z0-9-]{0,60}"
 MAX_ROWS = 10**9
@@ -62,6 +63,7 @@ def _read(fields: Fields) -> Declaration | None:
     population, columns, sensitivities = _table(fields)
     budget = _budget(fields, level, size)
     null_values = _null_values(fields)
+    encrypted = read_encrypted(fields, columns, population, size[1] if size else None)
     if not (asset and title and sector and level and size and population and budget):
         return None
     return Declaration(
@@ -76,6 +78,7 @@ def _read(fields: Fields) -> Declaration | None:
         budget=budget,
         sensitivities=sensitivities,
         null_values=null_values,
+        encrypted=encrypted,
     )
 
 

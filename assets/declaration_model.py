@@ -16,6 +16,7 @@ from core.clock import text_of as text_of_moment
 from core.units import exact
 from core.units import text_of as text_of_fraction
 from privacy.accountant import Accountant
+from privacy.encrypted.terms import Terms
 from privacy.schema import Bound, Column, ColumnType, TableSchema
 
 SECTORS = ("ocean", "finance", "medical", "social-governance", "traffic")
@@ -51,8 +52,19 @@ class Budget:
 
 
 @dataclass(frozen=True)
+class Encrypted:
+    """What the asset's provider may encrypt, and the provider's Ed25519 public key in base64, which signs it."""
+
+    terms: Terms
+    signing_key: str
+
+
+@dataclass(frozen=True)
 class Declaration:
-    """One declared asset. `rows` and `units` are n_pub; `sensitivities` names the columns that declare a class."""
+    """One declared asset. `rows` and `units` are n_pub; `sensitivities` names the columns that declare a class.
+
+    Of an asset with `encrypted` the service never holds a row: its versions are uploads of ciphertexts.
+    """
 
     asset: str
     title: Title
@@ -65,6 +77,7 @@ class Declaration:
     budget: Budget
     sensitivities: tuple[tuple[str, str], ...] = ()
     null_values: tuple[str, ...] = ("",)
+    encrypted: Encrypted | None = None
 
     @property
     def name(self) -> str:
@@ -84,7 +97,7 @@ class Declaration:
     def to_json(self) -> dict[str, Any]:
         """The JSON form; `Declaration.from_json` is its inverse."""
         classes = dict(self.sensitivities)
-        return {
+        return _encrypted_json(self.encrypted) | {
             "schema": SCHEMA,
             "asset": self.asset,
             "title": {"en": self.title.en, "zh": self.title.zh},
@@ -126,7 +139,19 @@ class Declaration:
             budget=Budget(Accountant(budget["accountant"]), exact(budget["epsilon"]), exact(budget["delta"])),
             sensitivities=tuple((e["name"], e["sensitivity"]) for e in value["columns"] if "sensitivity" in e),
             null_values=tuple(value["null_values"]),
+            encrypted=_encrypted_of(value.get("encrypted")),
         )
+
+
+def _encrypted_json(encrypted: Encrypted | None) -> dict[str, Any]:
+    """Left out where there is none, so that declarations from before it was a field keep their digest."""
+    if encrypted is None:
+        return {}
+    return {"encrypted": {"terms": encrypted.terms.to_json(), "signing_key": encrypted.signing_key}}
+
+
+def _encrypted_of(value: Mapping[str, Any] | None) -> Encrypted | None:
+    return None if value is None else Encrypted(Terms.from_json(value["terms"]), value["signing_key"])
 
 
 def bound_text(bound: Bound) -> int | str:

@@ -25,7 +25,7 @@ from assets.versions import NewVersion, Version, VersionState, add_version, know
 from audit.events import Event, EventType
 from audit.log import Journal
 from core.canonical import digest
-from core.errors import BanyanError, Conflict
+from core.errors import BanyanError, Conflict, Invalid
 from core.ids import new_id
 from privacy.schema import EXCESS
 
@@ -69,6 +69,13 @@ class Ingest:
 
     def _made(self, asset: Asset, version_id: str, upload: Upload, form: Format, actor: str) -> Version:
         declaration = asset.declaration
+        if declaration.encrypted is not None:
+            raise Invalid(
+                "asset.encrypted",
+                f"{asset.id} is declared as encrypted: its rows stay with their provider",
+                where={"field": "format"},
+                way_out="banyan encrypt, and then banyan upload",
+            )
         source, ignored = read_source(upload, form, [column.name for column in declaration.columns])
         accepted = accept(source, declaration, declaration.null_values if form is Format.CSV else ())
         _check_declared_size(accepted)

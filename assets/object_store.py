@@ -54,6 +54,7 @@ class LocalObjectStore:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
+            temporary.chmod(0o444)  # for the containers that it is shown to; nobody else may enter the folders above
             temporary.replace(target)
             self._sync_folders(target.parent)
         except OSError as problem:

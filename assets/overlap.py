@@ -101,7 +101,8 @@ def _others(connection: Connection, asset: Asset) -> Iterator[tuple[Asset, str]]
     )
     for row in rows:
         other = asset_of(row.declaration, row.block_count)
-        if other.declaration.population.id_namespace == population.id_namespace:
+        # Of what providers encrypted, no unit is known here (docs/known-limitations.md).
+        if other.declaration.encrypted is None and other.declaration.population.id_namespace == population.id_namespace:
             yield other, row.id
 
 

@@ -40,3 +40,11 @@ blocks = Table(
     Column("size_bytes", Integer, nullable=False),
     Column("digest", Text, nullable=False),
 )
+# What planning and the key holder need of a provider's upload: the key it is under, and the header that the provider signed.
+encrypted_uploads = Table(
+    "encrypted_uploads",
+    metadata,
+    Column("version", Text, ForeignKey("asset_versions.id"), primary_key=True),
+    Column("key", Text, nullable=False),
+    Column("header", Text, nullable=False),
+)

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, CursorResult, Delete, Engine, Insert, Update,
 
 from audit import merkle
 from audit.checkpoint import TreeHead
-from audit.events import Event
+from audit.events import Event, EventType
 from audit.records import checkpoints, entries, nodes
 from audit.signer import Signer, rolled_back
 from core import clock as clocks
@@ -132,7 +132,7 @@ class Journal:
                 raise rolled_back()
             if newest is None or newest.size >= size:
                 return head, []
-            return head, merkle.consistency_proof(newest.size, size, _reader(connection)) if newest.size else []
+            return head, growth_proof(connection, newest.size, size)
 
 
 def size_of(connection: Connection) -> int:
@@ -175,6 +175,32 @@ def first_note_after(connection: Connection, index: int) -> tuple[int, str] | No
         .limit(1)
     ).first()
     return None if row is None else (row.size, row.note)
+
+
+def newest_note_after(connection: Connection, index: int) -> tuple[int, str] | None:
+    """Size and note of the newest checkpoint, if it covers entry `index`."""
+    row = connection.execute(
+        select(checkpoints.c.size, checkpoints.c.note)
+        .where(checkpoints.c.size > index)
+        .order_by(checkpoints.c.size.desc())
+        .limit(1)
+    ).first()
+    return None if row is None else (row.size, row.note)
+
+
+def index_of(connection: Connection, kind: EventType, subject: str) -> int:
+    """The place of the newest entry of this type about this subject. Raises LookupError."""
+    found = connection.execute(
+        select(func.max(entries.c.index)).where(entries.c.type == kind.value, entries.c.subject == subject)
+    ).scalar()
+    if found is None:
+        raise LookupError(f"no {kind} about {subject}")
+    return int(found)
+
+
+def growth_proof(connection: Connection, old: int, new: int) -> list[bytes]:
+    """The proof that the tree of `new` entries extends that of `old`; empty where there is nothing to prove."""
+    return merkle.consistency_proof(old, new, _reader(connection)) if 0 < old < new else []
 
 
 def inclusion_proof(connection: Connection, index: int, size: int) -> list[bytes]:

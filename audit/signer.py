@@ -13,13 +13,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
 from audit.checkpoint import TreeHead, opened, sign, verifier_key
 from audit.merkle import is_consistent
 from core.errors import Conflict, Unavailable
+from core.signing_key import create_signing_key, open_signing_key
 
 ROLLED_BACK = "log.rolled_back"
+KEY_FILE = "log.key"
 Growth = Callable[[TreeHead | None], tuple[TreeHead, Sequence[bytes]]]
 
 
@@ -56,7 +56,7 @@ class FileSigner:
     def __init__(self, folder: Path, origin: str) -> None:
         self._folder, self._origin = folder, origin
         try:
-            self._key = Ed25519PrivateKey.from_private_bytes((folder / "log.key").read_bytes())
+            self._key = open_signing_key(folder / KEY_FILE)
         except (OSError, ValueError):
             raise Unavailable(
                 "signer.unreadable", "the log's signing key cannot be read; run banyan-server init"
@@ -65,15 +65,7 @@ class FileSigner:
     @staticmethod
     def create(folder: Path) -> None:
         """Make the folder (0700) and a fresh key, unless there is one."""
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        path = folder / "log.key"
-        if path.exists():
-            return
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o400)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(Ed25519PrivateKey.generate().private_bytes_raw())
-            file.flush()
-            os.fsync(file.fileno())
+        create_signing_key(folder / KEY_FILE)
 
     @property
     def origin(self) -> str:

@@ -47,6 +47,15 @@ class Settings(BaseSettings):
         pattern=r"^[a-z][a-z0-9-]{0,40}$",
         description="OCI runtime of the containers that run programs, such as runsc; the engine must know it. By default the engine's own.",
     )
+    key_holder_url: str | None = Field(
+        None,
+        description="Where the key holder answers, such as http://127.0.0.1:8431; needed for encrypted assets only.",
+    )
+    key_holder_signer: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9+/]{43}=$",
+        description="The key holder's public signing key, as banyan-keyholder init shows it. Get it from its operator, not from the URL.",
+    )
     lanes: int = Field(2, ge=1, le=64, description="Containers that run at the same time, each with a core of its own.")
     lane_memory_bytes: int = Field(
         1 << 30, ge=256 << 20, description="Memory (and swap) of one lane's container, in bytes."

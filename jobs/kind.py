@@ -9,6 +9,8 @@ from typing import Any, Protocol
 from core.tier import Tier
 from jobs.gate import Gated
 from jobs.lane import LaneForm
+from jobs.masking import Masking
+from jobs.model import Job
 from jobs.plan import JobPlan, PublicFacts
 from jobs.request import JobRequest
 from jobs.schedule import Node
@@ -28,7 +30,8 @@ class Host:
     """What jobs are planned to run on: the images by name, the node, and the isolation that is to be had.
 
     `floor` is the weakest isolation that the job's level and policy allow; `tier_for` what the node does instead of a tier that it
-    cannot do, never a weaker one. `oci_runtime` is that of every program's containers; None for the engine's own.
+    cannot do, never a weaker one. `oci_runtime` is that of every program's containers; None for the engine's own. `least_providers` and
+    `overlap` are the policy's for encrypted jobs; without one a unit may be at every provider.
     """
 
     images: Mapping[str, Image]
@@ -36,6 +39,8 @@ class Host:
     tier_for: Callable[[Tier], Tier]
     floor: Tier = Tier.ZYGOTE
     oci_runtime: str | None = None
+    least_providers: int = 1
+    overlap: int | None = None
 
 
 class Kind(Protocol):
@@ -57,10 +62,11 @@ class Kind(Protocol):
         """What the lanes of a job run."""
         ...
 
-    def gate(self, plan: Mapping[str, Any], partials: Mapping[int, bytes]) -> Gated:
+    def gate(self, job: Job, partials: Mapping[int, bytes], masking: Masking | None) -> Gated:
         """Check, combine and release. Draws noise: call once for a job, and persist the table before anybody sees it.
 
         A missing, late, malformed or out-of-bound partial counts as its block's default, and noise is drawn all the same (design R9).
+        `masking` is for what is encrypted; the numbers then come from the key holder, and calling again gives the same ones.
         """
         ...
 

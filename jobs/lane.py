@@ -143,7 +143,8 @@ def run_lane(work: LaneWork, runtime: Runtime, cancelled: Callable[[], bool]) ->
                 end = "out of time"
                 break
             for mount in container.spec.mounts:
-                _forget_times(Path(mount.source))
+                if Path(mount.source).is_relative_to(work.folder):
+                    _forget_times(Path(mount.source))
             spec = replace(container.spec, wall_seconds=min(container.spec.wall_seconds, left))
             outcome = runtime.run(spec, container.instruction, cancelled)
             partials |= work.form.partials(outcome.output, container.indexes)

@@ -76,13 +76,16 @@ class Job:
             "kind": self.plan["kind"],
             "query": self.request.get("query"),
             "program": self.plan.get("program"),
+            "compute": self.request.get("compute"),
             "plan": self.plan,
         }
 
     @property
     def code(self) -> str:
-        """The digest of what the researcher wrote: the query's text, or the program's."""
-        return digest(self.request["query"]) if "query" in self.request else str(self.plan["program"]["digest"])
+        """The digest of what the researcher wrote: the query's text, the program's, or the statistics asked."""
+        if "program" in self.plan:
+            return str(self.plan["program"]["digest"])
+        return digest(self.request["query"] if "query" in self.request else self.request["compute"])
 
     def _waiting(self) -> str | None:
         if self.state is JobState.QUEUED:

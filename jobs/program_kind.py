@@ -12,6 +12,8 @@ from core.tier import Tier
 from core.units import text_of
 from jobs.gate import Gated
 from jobs.kind import Host
+from jobs.masking import Masking
+from jobs.model import Job
 from jobs.plan import JobPlan, PublicFacts
 from jobs.program_check import checked_imports
 from jobs.program_lane import ProgramForm
@@ -115,9 +117,9 @@ class ProgramKind:
             is_mock=is_mock,
         )
 
-    def gate(self, plan: Mapping[str, Any], partials: Mapping[int, bytes]) -> Gated:
+    def gate(self, job: Job, partials: Mapping[int, bytes], masking: Masking | None) -> Gated:  # noqa: ARG002 - nothing is encrypted
         """Clamped answers, noise."""
-        program = _program_plan(plan)
+        program = _program_plan(job.plan)
         answers = answers_of(program, partials)
         return Gated(release_program(answers, program), tuple(answers.defaulted))
 

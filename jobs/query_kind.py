@@ -8,6 +8,8 @@ from typing import Any
 from core.errors import Invalid
 from jobs.gate import Gated, gate
 from jobs.kind import Host
+from jobs.masking import Masking
+from jobs.model import Job
 from jobs.plan import JobPlan, PublicFacts
 from jobs.promise import guarantee_of
 from jobs.query_lane import QueryForm
@@ -57,9 +59,9 @@ class QueryKind:
         """What a lane runs."""
         return QueryForm(QueryPlan.from_json(plan["query"]))
 
-    def gate(self, plan: Mapping[str, Any], partials: Mapping[int, bytes]) -> Gated:
+    def gate(self, job: Job, partials: Mapping[int, bytes], masking: Masking | None) -> Gated:  # noqa: ARG002 - nothing is encrypted
         """Sums, noise, threshold."""
-        return gate(QueryPlan.from_json(plan["query"]), plan["blocks"], partials)
+        return gate(QueryPlan.from_json(job.plan["query"]), job.plan["blocks"], partials)
 
     def mock_report(self, plan: Mapping[str, Any], partials: Mapping[int, bytes], log: str) -> None:
         """Nothing: what can go wrong in a query was said at plan time."""

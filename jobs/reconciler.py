@@ -18,7 +18,9 @@ from audit.events import SYSTEM, Event, EventType
 from audit.log import Journal, Transaction
 from audit.signer import ROLLED_BACK
 from core import clock
+from core.canonical import canonical
 from core.errors import BanyanError, Unavailable
+from jobs.key_holder import ReleaseRefused
 from jobs.lane import LaneResult, LaneWork
 from jobs.model import MOCK, Job, jobs_in
 from jobs.moves import move
@@ -219,6 +221,9 @@ class Reconciler:
     def _end_gate(self, job: Job, release_at: datetime, noised: Future[Noised]) -> None:
         """Seal at the planned time, whenever the gate was done; if it is not done by the release, release a whole plan later."""
         if noised.done():
+            if isinstance(refused := noised.exception(), ReleaseRefused):
+                self._fail(job, refused)
+                return
             if noised.result().defaulted and job.mode != MOCK:
                 _log.critical("alarm: blocks of job %s counted as defaults; see its sealed log", job.id)
             self._releasing.seal(job, noised.result())
@@ -228,6 +233,14 @@ class Reconciler:
             with self._journal.writing() as tx:
                 move(tx, job, JobEvent.DELAY, delayed, release_at=shown)
             _log.critical("alarm: the gate of job %s took longer than planned", job.id)
+
+    def _fail(self, job: Job, refused: ReleaseRefused) -> None:
+        """The key holder will not open the sum: of what is signed, never because of data. What was spent stays spent."""
+        self._active = None
+        failed = Event(EventType.JOB_FAILED, job.id, SYSTEM, {"code": refused.code})
+        with self._journal.writing() as tx:
+            move(tx, job, JobEvent.FAIL, failed, refusal=canonical(refused.public()).decode())
+        _log.critical("alarm: the key holder refused job %s", job.id)
 
     def _keep_sealed(self, active: _Active) -> None:
         try:

@@ -20,9 +20,11 @@ from audit.events import SYSTEM, Event, EventType
 from audit.log import Journal, Transaction
 from core import ids
 from core.canonical import canonical, digest
-from core.errors import BanyanError, Conflict
+from core.errors import BanyanError, Conflict, Unavailable
+from jobs.key_holder import ReleaseRefused
 from jobs.kinds import KINDS
 from jobs.lane import LaneResult
+from jobs.masking import Masking
 from jobs.model import MOCK, Job, job_with
 from jobs.moves import move
 from jobs.receipt import new_salt, output_digest, statement_of
@@ -54,16 +56,22 @@ class Releasing:
 
     journal: Journal
     keys: KeyRing
+    masking: Masking | None = None
 
     def noised(self, job: Job, results: Mapping[int, LaneResult]) -> Noised:
-        """Gate what came. Should a defect of ours trip over it, gate nothing instead: that it did must not show (design R9)."""
+        """Gate what came. Should a defect of ours trip over it, gate nothing instead: that it did must not show (design R9).
+
+        Raises ReleaseRefused, which the key holder says of what is signed, never of data.
+        """
         kind = KINDS[job.plan["kind"]]
         partials = {index: data for result in results.values() for index, data in result.partials.items()}
         try:
-            gated = kind.gate(job.plan, partials)
+            gated = kind.gate(job, partials, self.masking)
+        except (ReleaseRefused, Unavailable):
+            raise
         except Exception as defect:  # noqa: BLE001 - whatever it is, its cause may lie in the data
             _log.critical("alarm: the gate of job %s met %s", job.id, type(defect).__name__)
-            gated = kind.gate(job.plan, {})
+            gated = kind.gate(job, {}, self.masking)
         guarantee = kind.guarantee(job.plan)
         told = {**guarantee.to_json(), "sentence": guarantee.sentence()}
         mock = None

@@ -10,18 +10,29 @@ from typing import Any
 from core import ids
 from core.errors import Invalid
 from core.units import delta_of, epsilon_of, text_of
-from jobs import fields, program_request, query_request
+from jobs import encrypted_request, fields, program_request, query_request
+from jobs.encrypted_request import EncryptedAsked, encrypted_asked
 from jobs.program_request import ProgramAsked, program_asked
 from jobs.query_request import QueryAsked, query_asked
 
 PURPOSES = ("governance", "public-welfare", "industry-development", "research", "audit")
 MAX_ASSETS = 8
+MAX_PROVIDERS = 256  # assets of an encrypted job: one a provider
 _FIELDS = ("asset", "assets", "purpose", "policy", "epsilon", "delta")
+KIND_OF: Mapping[type, str] = {QueryAsked: "query", ProgramAsked: "program", EncryptedAsked: "encrypted"}
+KIND_FIELDS: Mapping[str, tuple[str, ...]] = {
+    "query": query_request.FIELDS,
+    "program": program_request.FIELDS,
+    "encrypted": encrypted_request.FIELDS,
+}
 
 
 @dataclass(frozen=True)
 class JobRequest:
-    """One job as asked, on `asset` and, for a program, on others `joined` to it by unit; `work` is what its kind asks beside."""
+    """One job as asked, on `asset` and on others `joined` to it: by unit for a program, by addition for encrypted ones.
+
+    `work` is what its kind asks beside.
+    """
 
     asset: str
     joined: tuple[str, ...]
@@ -29,12 +40,12 @@ class JobRequest:
     policy: str | None
     epsilon: Fraction
     delta: Fraction | None
-    work: QueryAsked | ProgramAsked
+    work: QueryAsked | ProgramAsked | EncryptedAsked
 
     @property
     def kind(self) -> str:
-        """The kind of job: `query` or `program`."""
-        return "query" if isinstance(self.work, QueryAsked) else "program"
+        """The kind of job: `query`, `program` or `encrypted`."""
+        return KIND_OF[type(self.work)]
 
     @property
     def assets(self) -> tuple[str, ...]:
@@ -55,8 +66,9 @@ class JobRequest:
 
 
 def parsed(document: object) -> JobRequest:
-    """The request that `document` states. Raises Invalid (`job.…`, `epsilon.invalid`, `bounds.…`, `program.…`) naming the field."""
-    job = fields.mapping(document, "job", (*_FIELDS, *query_request.FIELDS, *program_request.FIELDS))
+    """The request that `document` states. Raises Invalid (`job.…`, `epsilon.invalid`, and those of its kind), naming the field."""
+    known = (*_FIELDS, *(field for fields_of_kind in KIND_FIELDS.values() for field in fields_of_kind))
+    job = fields.mapping(document, "job", known)
     purpose = fields.text(job, "purpose")
     if purpose not in PURPOSES:
         raise Invalid("job.purpose", f"purpose must be one of: {', '.join(PURPOSES)}", where={"field": "purpose"})
@@ -76,21 +88,23 @@ def parsed(document: object) -> JobRequest:
 
 
 def _assets(job: Mapping[str, Any]) -> tuple[str, ...]:
-    several = job.get("assets")
+    several, most = job.get("assets"), MAX_PROVIDERS if job.get("compute") is not None else MAX_ASSETS
     if several is None:
         return (_asset(fields.text(job, "asset"), "asset"),)
-    if job.get("asset") is not None or not isinstance(several, list) or not 1 <= len(several) <= MAX_ASSETS:
+    if job.get("asset") is not None or not isinstance(several, list) or not 1 <= len(several) <= most:
         raise Invalid(
             "job.assets",
-            f"a job says asset, or assets as a list of at most {MAX_ASSETS}",
+            f"a job says asset, or assets as a list of at most {most}",
             where={"field": "assets"},
             way_out="assets: [medical/patients, medical/visits]",
         )
     assets = tuple(_asset(asset, "assets") for asset in several)
-    if len({asset.partition("/")[2] for asset in assets}) < len(assets):
+    if len(set(assets)) < len(assets):
+        raise Invalid("job.assets", "an asset is named twice", where={"field": "assets"})
+    if job.get("program") is not None and len({asset.partition("/")[2] for asset in assets}) < len(assets):
         text = "two of the assets have one name, and a program knows its tables by their names"
         raise Invalid("job.assets", text, where={"field": "assets"})
-    if len(assets) > 1 and job.get("program") is None:
+    if len(assets) > 1 and job.get("program") is None and job.get("compute") is None:
         raise Invalid("job.assets", "a query of this version reads one asset", where={"field": "assets"})
     return assets
 
@@ -102,21 +116,22 @@ def _asset(asset: object, field: str) -> str:
     return asset
 
 
-def _work(job: Mapping[str, Any]) -> QueryAsked | ProgramAsked:
+def _work(job: Mapping[str, Any]) -> QueryAsked | ProgramAsked | EncryptedAsked:
     """The fields of one kind, and none of another's."""
-    is_program = job.get("program") is not None
-    others = query_request.FIELDS if is_program else program_request.FIELDS
-    for field in others:
-        if job.get(field) is not None:
-            raise Invalid(
-                "job.kind",
-                f"{field} does not belong to a job with a {'program' if is_program else 'query'}",
-                where={"field": field},
-                way_out="a job has either a query with bounds, or a program with outputs",
-            )
-    if is_program:
+    first = {"program": "program", "encrypted": "compute"}
+    kind = next((kind for kind, field in first.items() if job.get(field) is not None), "query")
+    for other, others in KIND_FIELDS.items():
+        for field in others if other != kind else ():
+            if job.get(field) is not None:
+                raise Invalid(
+                    "job.kind",
+                    f"{field} does not belong to a job with a {first.get(kind, kind)}",
+                    where={"field": field},
+                    way_out="a job has either a query with bounds, or a program with outputs, or compute over encrypted assets",
+                )
+    if kind == "program":
         return program_asked(job)
-    return query_asked(job)
+    return encrypted_asked(job) if kind == "encrypted" else query_asked(job)
 
 
 def _policy(job: Mapping[str, Any]) -> str | None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, func, insert, select
 
-from assets import catalogue, versions
+from assets import catalogue, uploads, versions
 from assets.keys import KeyRing
 from assets.levels import levels
 from audit.events import Event, EventType
@@ -86,6 +86,7 @@ class JobService:
         asked = request.parsed(document)
         with self.journal.reading() as connection:
             facts = facts_of(connection, asked)
+            _check_form(asked, facts)
             plan = KINDS[asked.kind].mock_plan(asked, facts, self._host(facts))
         with self.journal.writing() as tx:
             nothing = dict.fromkeys(asked.assets)
@@ -141,6 +142,7 @@ class JobService:
     def _planned(self, connection: Connection, asked: JobRequest, permit: Permit | None = None) -> JobPlan:
         """Planned for the isolation that the asset's level demands, or the policy where it demands more."""
         facts = facts_of(connection, asked)
+        _check_form(asked, facts)
         plan = KINDS[asked.kind].plan(asked, facts, self._host(facts, permit))
         # A larger δ would buy a larger ρ for the same ε, which is what limits are written in. In basic accounting δ itself is counted.
         if facts.accountant is Accountant.ZCDP and plan.delta > facts.delta:
@@ -154,9 +156,13 @@ class JobService:
 
     def _host(self, facts: PublicFacts, permit: Permit | None = None) -> Host:
         demanded = [levels()[facts.level].isolation]
-        if permit is not None:
-            demanded.append(permit.usage.isolation)
-        return replace(self.host, floor=strongest(*demanded))
+        if permit is None:
+            return replace(self.host, floor=strongest(*demanded))
+        providers = permit.usage.providers
+        demanded.append(permit.usage.isolation)
+        return replace(
+            self.host, floor=strongest(*demanded), least_providers=providers.least, overlap=providers.overlap
+        )
 
     def _standing(
         self, connection: Connection, principal: Principal, asked: JobRequest, plan: JobPlan
@@ -191,6 +197,19 @@ class JobService:
         job = _insert(tx, principal, asked, plan, mode=REAL, found=found, permit=permit, reuse_of=earlier)
         budget.reserve(tx, _asked(job, principal, plan, reused=earlier is not None), permit)
         return job
+
+
+def _check_form(asked: JobRequest, facts: PublicFacts) -> None:
+    """Rows can be queried or given to a program, ciphertexts can be added: nothing else works on either."""
+    for each in facts.all:
+        if (each.terms is not None) != (asked.kind == "encrypted"):
+            told = "encrypted by its provider" if each.terms is not None else "not encrypted"
+            raise Invalid(
+                "job.kind",
+                f"{each.asset} is {told}, so a job of the kind {asked.kind} cannot read it",
+                where={"field": "asset"},
+                way_out="compute works on encrypted assets, query and program on others",
+            )
 
 
 def _brief(job: Job) -> dict[str, Any]:
@@ -245,6 +264,8 @@ def _facts_of_one(connection: Connection, asset: str) -> PublicFacts:
         schema=declaration.schema,
         block_count=population.block_count,
         version=None if version is None else version.number,
+        terms=None if declaration.encrypted is None else declaration.encrypted.terms,
+        key=None if version is None else uploads.key_of(connection, version.id),
     )
 
 

@@ -42,7 +42,12 @@ class Staging:
         """Raise Unavailable (`keys.mismatch`) unless the keys of this server open the version of the job; opens no block."""
         for read in job.inputs:
             if read.version is not None:
-                self.keys.unwrap(read.version, versions.wrapped_key(connection, read.version))
+                self._key(connection, read.version)
+
+    def _key(self, connection: Connection, version: str) -> bytes:
+        """Of what a provider encrypted there is none here: its blocks go to the lanes as they are."""
+        wrapped = versions.wrapped_key(connection, version)
+        return self.keys.unwrap(version, wrapped) if wrapped else b""
 
     def works(self, connection: Connection, job: Job) -> tuple[LaneWork, ...]:
         """The lanes of a job; block i goes to lane i mod lanes. The version's key is unwrapped here, after the ledger's commit."""
@@ -54,8 +59,9 @@ class Staging:
         rows = {each.asset: kind.mock_rows(plan, each.asset) if job.mode == MOCK else 0 for each in job.inputs}
         public = {each["asset"] for each in plan["joined"] if each["whole"]}
         tables = tuple(
-            replace(self._table(connection, job, each, rows[each.asset]), whole=each.asset in public)
+            replace(table, whole=table.whole or each.asset in public)
             for each in job.inputs
+            for table in (self._table(connection, job, each, rows[each.asset]),)
         )
         return tuple(
             LaneWork(
@@ -86,10 +92,13 @@ class Staging:
         name, unit = read.asset.partition("/")[2], declaration.population.unit
         if job.mode == MOCK or read.version is None:
             count = job.plan["stored_blocks"]
+            if declaration.encrypted is not None:
+                return TableShare(name, unit, "", count, (), b"", {})
             plain = dict(enumerate(mock.mock_blocks(declaration, mock_rows, MOCK_SEED, count)))
             return TableShare(name, unit, "", count, (), b"", plain)
-        key = self.keys.unwrap(read.version, versions.wrapped_key(connection, read.version))
-        return TableShare(name, unit, read.version, count, versions.version_blocks(connection, read.version), key, {})
+        key, blocks = self._key(connection, read.version), versions.version_blocks(connection, read.version)
+        is_whole = declaration.encrypted is not None  # each lane adds its own chunks of every upload
+        return TableShare(name, unit, read.version, count, blocks, key, {}, is_whole)
 
     def keep_sealed(self, job: Job, results: Mapping[int, LaneResult]) -> None:
         """Keep what the containers wrote to stderr and how they ended: encrypted, of one size, for the operator's side only."""

@@ -15,15 +15,17 @@ from core.ids import is_id, is_name
 from core.tier import Tier
 from core.units import epsilon_of
 from core.yaml_positions import Document, Path, nearest, read_document, shown
-from policies.usage import EpsilonLimits, JobKind, Purpose, ReleaseRule, UsagePolicy
+from policies.usage import EpsilonLimits, JobKind, ProviderRule, Purpose, ReleaseRule, UsagePolicy
 
 FIELDS = (
     "name", "title", "purpose", "kinds", "assets", "people", "organisations", "epsilon", "max_runs", "release",
-    "isolation", "valid",
+    "isolation", "providers", "valid",
 )  # fmt: skip
 REQUIRED = ("name", "purpose", "kinds", "assets", "epsilon", "valid")
 LIMITS = ("total", "per_person", "per_job")
 VALIDITY = ("from", "until")
+PROVIDERS = ("least", "overlap")
+MAX_PROVIDERS = 1_000
 MAX_ITEMS = 1_000
 MAX_RUNS = 1_000_000_000
 _ORGANISATION = re.compile(r"[a-z][a-z0-9-]{0,60}")
@@ -59,6 +61,7 @@ class _Reader:
             isolation=self._isolation(fields.get("isolation", Tier.ZYGOTE.value)),
             valid_from=valid_from,
             valid_until=valid_until,
+            providers=self._providers(fields.get("providers")),
         )
 
     def _wrong(self, path: Path, text: str, way_out: str | None = None) -> Invalid:
@@ -169,6 +172,19 @@ class _Reader:
         if given not in known:
             raise self._wrong(("isolation",), f"there is no isolation {shown(given)}", f"one of {', '.join(known)}")
         return Tier(given)
+
+    def _providers(self, given: Any) -> ProviderRule:
+        if given is None:
+            return ProviderRule()
+        form = "providers: {least: 3, overlap: 1}"
+        if not isinstance(given, dict):
+            raise self._wrong(("providers",), "providers must say least, overlap, or both", form)
+        self._document.check_fields("policy.field", ("providers",), PROVIDERS, given)
+        for name, value in given.items():
+            if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_PROVIDERS:
+                text = f"{name} must be a whole number from 1 to {MAX_PROVIDERS:,}"
+                raise self._wrong(("providers", name), text, form)
+        return ProviderRule(**given)
 
     def _validity(self) -> tuple[datetime, datetime]:
         given = self._mapping("valid", VALIDITY)

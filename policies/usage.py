@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from enum import StrEnum
 from fractions import Fraction
@@ -31,6 +31,7 @@ class JobKind(StrEnum):
 
     QUERY = "query"
     PROGRAM = "program"
+    ENCRYPTED = "encrypted"
 
 
 class ReleaseRule(StrEnum):
@@ -46,6 +47,17 @@ class EpsilonLimits:
     total: Fraction
     per_person: Fraction
     per_job: Fraction
+
+
+@dataclass(frozen=True)
+class ProviderRule:
+    """For encrypted jobs: the fewest providers, and in how many of a job's providers one privacy unit may be.
+
+    `overlap` None is all of them; a smaller number is attested by those who approve the policy.
+    """
+
+    least: int = 3
+    overlap: int | None = None
 
 
 @dataclass(frozen=True)
@@ -68,6 +80,7 @@ class UsagePolicy:
     isolation: Tier
     valid_from: datetime
     valid_until: datetime
+    providers: ProviderRule = ProviderRule()
 
     def to_json(self) -> dict[str, Any]:
         """The stored form."""
@@ -86,8 +99,9 @@ class UsagePolicy:
             },
             "max_runs": self.max_runs,
             "release": self.release.value,
-            # Left out where it demands nothing, so that policies from before it was a field keep their digest.
+            # These two are left out where they demand nothing, so that policies from before they were fields keep their digest.
             **({} if self.isolation is Tier.ZYGOTE else {"isolation": self.isolation.value}),
+            **({} if self.providers == ProviderRule() else {"providers": asdict(self.providers)}),
             "valid": {"from": moment_text(self.valid_from), "until": moment_text(self.valid_until)},
         }
 
@@ -109,6 +123,7 @@ class UsagePolicy:
             isolation=Tier(stored.get("isolation", Tier.ZYGOTE)),
             valid_from=moment_of(stored["valid"]["from"]),
             valid_until=moment_of(stored["valid"]["until"]),
+            providers=ProviderRule(**stored.get("providers", {})),
         )
 
     def digest(self, version: int) -> str:

@@ -16,7 +16,7 @@ from assets import catalogue, mock, report, versions
 from assets.declaration import parse_declaration
 from assets.physical import csv_bytes, parquet_bytes
 from assets.source import Format
-from core.errors import TooLarge, Unavailable
+from core.errors import Conflict, Invalid, TooLarge, Unavailable
 from core.private_folder import private_folder
 from policies.authorizer import check
 from policies.model import Action
@@ -80,19 +80,41 @@ async def ingest(
     caller: Caller,
     sector: str,
     name: str,
-    form: Annotated[Format, Query(alias="format")],
+    form: Annotated[Format | Literal["hev"], Query(alias="format")],
 ) -> dict[str, Any]:
-    """Make the next version from a file. The plaintext lies in tmpfs while it is read, and is gone afterwards."""
+    """Make the next version from a file. The plaintext lies in tmpfs while it is read, and is gone afterwards.
+
+    `hev` is what a provider encrypted (banyan encrypt); it is ciphertext to this server, and kept as it came.
+    """
     check(caller, Action.ASSET_INGEST)
     with server.journal.reading() as connection:
         catalogue.get(connection, f"{sector}/{name}")
     upload = await run_in_threadpool(_upload_place, server.uploads)
     try:
         await _receive(request, upload, server.settings.upload_bytes)
-        version = await run_in_threadpool(server.ingest.version, f"{sector}/{name}", upload, form, caller.id)
+        if form == "hev":
+            version = await run_in_threadpool(server.encrypted.version, f"{sector}/{name}", upload, caller.id)
+        else:
+            version = await run_in_threadpool(server.ingest.version, f"{sector}/{name}", upload, form, caller.id)
     finally:
         await run_in_threadpool(upload.unlink, missing_ok=True)
     return {"asset": version.asset, "version": version.number, "id": version.id, "state": version.state.value}
+
+
+@router.get("/assets/{sector}/{name}/context")
+def context(server: TheServer, caller: Caller, sector: str, name: str) -> Response:
+    """The key holder's signed public context under which the provider of an encrypted asset encrypts now."""
+    check(caller, Action.ASSET_READ)
+    with server.journal.reading() as connection:
+        declared = catalogue.get(connection, f"{sector}/{name}").declaration.encrypted
+    if declared is None:
+        raise Invalid("asset.not_encrypted", f"{sector}/{name} is not declared as encrypted", where={"field": "asset"})
+    found = server.key_holder.keys()
+    usable = [key for key, each in found.contexts.items() if each.profile == declared.terms.profile]
+    active = [key for key in usable if found.states.get(key) == "active"]
+    if not active:
+        raise Conflict("encrypted.key_expired", "the key holder has no active key of this asset's profile")
+    return Response(found.contexts[active[0]].to_bytes(), media_type="application/json")
 
 
 @router.get("/assets/{sector}/{name}/versions/{number}/report")

@@ -106,6 +106,10 @@ class Client:
         except OSError as problem:
             raise unreadable(path, problem) from None
 
+    def context(self, asset: str) -> bytes:
+        """The key holder's signed public context under which the provider of an encrypted asset encrypts."""
+        return self._connection.content(f"{asset_path(asset)}/context")
+
     def report(self, asset: str, version: int) -> dict[str, Any]:
         """What an ingest rejected, by column and reason; for operators, and each reading is an event in the log."""
         return self._connection.json("GET", f"{asset_path(asset)}/versions/{version}/report")

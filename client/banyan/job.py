@@ -45,7 +45,7 @@ class Job:
 
     @property
     def kind(self) -> str:
-        """Which kind of job: query or program."""
+        """Which kind of job: query, program or encrypted."""
         return str(self.data.get("kind") or "query")
 
     @property

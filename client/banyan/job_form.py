@@ -19,6 +19,11 @@ class Whole:
 
 
 @dataclass(frozen=True)
+class Flag:
+    """true or false; anything else is left to the server to refuse."""
+
+
+@dataclass(frozen=True)
 class Texts:
     """A list of texts, of exactly `count` if that is given."""
 
@@ -48,7 +53,7 @@ class Each:
     example: str
 
 
-Form = Text | Whole | Texts | Params | Group | Each
+Form = Text | Whole | Flag | Texts | Params | Group | Each
 
 _CLIP = Texts("two numbers a column", "clip: {dep_delay: [-30, 120]}", 2)
 _BOUNDS = "bounds: {max_groups_per_unit: 3, max_rows_per_group: 50}"
@@ -68,6 +73,21 @@ _PROGRAM: Mapping[str, Form] = {
     "accuracy": Each(Text(), "accuracy: {slope: 0.1}"),
     "seconds_per_block": Text(),
 }
+_COLUMNS = Texts("a list of columns", "sum: [cost]")
+_COMPUTE = "compute: {count: true, sum: [cost], mean: [cost]}"
+_ENCRYPTED: Mapping[str, Form] = {
+    "compute": Group(
+        {
+            "count": Flag(),
+            "sum": _COLUMNS,
+            "mean": _COLUMNS,
+            "variance": _COLUMNS,
+            "least_squares": Flag(),
+        },
+        _COMPUTE,
+    )
+}
+_FIELDS_OF = {"program": _PROGRAM, "compute": _ENCRYPTED, "query": _QUERY}
 JOB = Group(
     MappingProxyType(
         {
@@ -77,6 +97,7 @@ JOB = Group(
             "policy": Text(),
             **_QUERY,
             **_PROGRAM,
+            **_ENCRYPTED,
             "epsilon": Text(),
             "delta": Text(),
         }
@@ -93,23 +114,23 @@ def unknown(name: str, group: Group, path: str) -> tuple[str, str]:
 
 
 def of_another_kind(given: Collection[str]) -> tuple[str, str] | None:
-    """A given field that does not go with the job's kind, and the kind; None if all go together."""
-    if "program" in given:
-        return next(((name, "program") for name in _QUERY if name in given), None)
-    if "query" in given:
-        return next(((name, "query") for name in _PROGRAM if name in given), None)
-    return None
+    """A given field that does not go with the job's kind, and what the kind is known by; None if all go together."""
+    kind = next((kind for kind in _FIELDS_OF if kind in given), None)
+    if kind is None:
+        return None
+    others = (name for other, fields in _FIELDS_OF.items() if other != kind for name in fields)
+    return next(((name, kind) for name in others if name in given), None)
 
 
 def missing(given: Collection[str]) -> list[str]:
     """The fields without which there is no job of this kind."""
     is_program = any(name in given for name in _PROGRAM)
-    wanted = ["purpose", *(["program", "outputs"] if is_program else ["query"]), "epsilon"]
-    lacking = [name for name in wanted if name not in given]
+    first = ["program", "outputs"] if is_program else ["compute"] if "compute" in given else ["query"]
+    lacking = [name for name in ["purpose", *first, "epsilon"] if name not in given]
     return [*([] if {"asset", "assets"} & set(given) else ["asset"]), *lacking]
 
 
 def added(names: Sequence[str]) -> str:
     """What adds the missing fields, as a person writes it."""
     told = "add " + " and ".join(f"{name}: …" for name in names)
-    return f"{told} (or program: … and outputs: … in place of a query)" if "query" in names else told
+    return f"{told} (or program: … and outputs: …, or compute: …, in place of a query)" if "query" in names else told

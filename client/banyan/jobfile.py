@@ -12,7 +12,21 @@ from typing import Any, NoReturn
 import yaml
 
 from banyan.errors import Excerpt, Refused
-from banyan.job_form import JOB, Each, Form, Group, Params, Text, Texts, Whole, added, missing, of_another_kind, unknown
+from banyan.job_form import (
+    JOB,
+    Each,
+    Flag,
+    Form,
+    Group,
+    Params,
+    Text,
+    Texts,
+    Whole,
+    added,
+    missing,
+    of_another_kind,
+    unknown,
+)
 from banyan.job_params import params_of
 from banyan.program_file import Program, read_program
 from banyan.python_nodes import node_of
@@ -141,7 +155,7 @@ class _Reader:
                 "job.kind",
                 self._nodes[name],
                 f"{name} does not belong to a job with a {kind}",
-                "a job has either a query with bounds, or a program with outputs",
+                "a job has either a query with bounds, or a program with outputs, or compute over encrypted assets",
                 name,
             )
         lacking = missing(given)
@@ -186,6 +200,8 @@ class _Reader:
             return self._texts(node, form, path)
         if not isinstance(node, yaml.ScalarNode):
             refuse(node, f"{path} must hold one value", None)
+        if isinstance(form, Flag) and node.tag.endswith(":bool"):
+            return node.value.lower() in ("true", "yes", "on")
         is_number = isinstance(form, Whole) and node.tag.endswith(":int") and _WHOLE.fullmatch(node.value)
         return int(node.value) if is_number else node.value
 
@@ -216,5 +232,5 @@ def _held(form: Group | Each) -> str:
     """What stands inside, in words."""
     if isinstance(form, Each):
         return "names with values"
-    required = [name for name, inner in form.fields.items() if isinstance(inner, Text | Whole)]
+    required = [name for name, inner in form.fields.items() if isinstance(inner, Text | Whole | Flag)]
     return " and ".join([", ".join(required[:-1]), required[-1]])

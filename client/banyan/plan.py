@@ -7,7 +7,9 @@ from html import escape
 from typing import Any
 
 from banyan import figures, layout
-from banyan.plan_words import member, of_program, of_query
+from banyan.plan_words import member, of_encrypted, of_program, of_query
+
+_WORDS = {"query": of_query, "program": of_program, "encrypted": of_encrypted}
 
 
 class Plan:
@@ -23,7 +25,7 @@ class Plan:
 
     @property
     def kind(self) -> str:
-        """Which kind of job: query or program."""
+        """Which kind of job: query, program or encrypted."""
         return str(self.data.get("kind") or "query")
 
     @property
@@ -35,7 +37,7 @@ class Plan:
         """The plan as text within `width`."""
         found = layout.hanging("Plan    ", self._what(), width)
         found += layout.hanging("Price   ", self._price(), width)
-        found += of_program(self.data, width) if self.kind == "program" else of_query(self.data, width)
+        found += _WORDS.get(self.kind, of_query)(self.data, width)
         found += layout.hanging("Time    ", self._time(), width)
         # The plan that a job was accepted under needed nothing: only a fresh one says what is missing.
         found += layout.hanging("Needs   ", self._needs(), width) if "needs" in self.data else []

@@ -1,4 +1,4 @@
-"""Decides in which words a plan says what its kind alone knows: bounds and groups of a query, blocks and walls of a program."""
+"""Decides in which words a plan says what its kind alone knows: bounds and groups of a query, blocks of a program, providers."""
 
 from __future__ import annotations
 
@@ -35,6 +35,29 @@ def of_program(data: Mapping[str, Any], width: int | None) -> list[str]:
     for sentence in data.get("trade") or []:
         found += layout.hanging(_INDENT, str(sentence), width)
     return found + layout.hanging("Runs    ", _runs(data), width)
+
+
+def of_encrypted(data: Mapping[str, Any], width: int | None) -> list[str]:
+    """Noise by output beside a plaintext job's, and what is known of the providers."""
+    rows = [
+        [
+            f"  {output.get('name')}",
+            figures.half_width(output.get("noise_95")),
+            figures.half_width(output.get("plaintext_95")),
+        ]
+        for output in _outputs(data)
+    ]
+    headers = ["expected, 95 %", "noise", "were it plaintext"]
+    found = _error(layout.table(headers, rows, (1, 2), _inside(width)))
+    providers = [str(provider) for provider in data.get("providers") or []]
+    overlap = data.get("overlap")
+    found += layout.hanging(
+        "Sums    ",
+        f"of {len(providers)} providers: {', '.join(providers)}; a {data.get('unit')} may be at {overlap} of them\n"
+        f"{figures.count(data.get('all_units'))} {data.get('population')} in all; profile {data.get('profile')}",
+        width,
+    )
+    return found
 
 
 def member(data: Mapping[str, Any], name: str) -> Mapping[str, Any]:

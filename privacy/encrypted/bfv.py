@@ -17,13 +17,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import rfc8785
 import tenseal
 
-from core.canonical import canonical
-from privacy.encrypted import seal_blobs
-from privacy.encrypted.profiles import WORD_BYTES, Profile, profile_named
-from privacy.encrypted.seal_blobs import BYTES, Words
-from privacy.encrypted.sums import add
+from . import seal_blobs
+from .profiles import WORD_BYTES, Profile, profile_named
+from .seal_blobs import BYTES, Words
+from .sums import add
 
 KEY_SCHEMA = "banyan.key/1"
 PUBLIC, SECRET = "public", "secret"
@@ -57,7 +57,7 @@ def new_keys(profile: Profile) -> KeyPair:
 def key_id(public: bytes) -> str:
     """`sha256:` over profile and public polynomials. Raises ValueError for what is not a public key."""
     profile, words = _read_key(public, PUBLIC)
-    said = canonical(
+    said = rfc8785.dumps(
         [KEY_SCHEMA, profile.name, profile.slots, list(map(str, profile.moduli)), list(map(str, profile.plain))]
     )
     return "sha256:" + hashlib.sha256(said + b"\n" + words.astype("<u8").tobytes()).hexdigest()
@@ -245,7 +245,7 @@ def _replaced(number: int, blob: bytes, public: Words, secret: Words | None) -> 
 
 
 def _key_file(profile: Profile, kind: str, words: Words) -> bytes:
-    said = canonical({"schema": KEY_SCHEMA, "kind": kind, "profile": profile.name})
+    said = rfc8785.dumps({"schema": KEY_SCHEMA, "kind": kind, "profile": profile.name})
     return said + b"\n" + words.astype("<u8").tobytes()
 
 
@@ -266,7 +266,7 @@ def _parsed_key(key: bytes, kind: str) -> tuple[Profile, Words]:
         profile = profile_named(said["profile"]) if isinstance(said, dict) else None
     except (ValueError, KeyError, TypeError):
         profile = None
-    if profile is None or head != canonical({"schema": KEY_SCHEMA, "kind": kind, "profile": profile.name}):
+    if profile is None or head != rfc8785.dumps({"schema": KEY_SCHEMA, "kind": kind, "profile": profile.name}):
         raise ValueError(f"this is not a {kind} key of this form")
     moduli = (*profile.moduli, profile.special)
     shape = (2 if kind == PUBLIC else 1, len(moduli), profile.slots)

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Self
 
+import rfc8785
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from core.canonical import canonical
-from core.clock import moment_of
-from privacy.encrypted import bfv
-from privacy.encrypted.header import verifies
+from . import bfv
+from .header import verifies
 
 SCHEMA = "banyan.hectx/1"
 DOMAIN = b"banyan.hectx/1\n"
@@ -46,7 +45,7 @@ class PublicContext:
 
     def takes_data_at(self, now: datetime) -> bool:
         """Whether new data may be encrypted under it."""
-        return now < moment_of(self.expires)
+        return now < datetime.fromisoformat(self.expires)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object."""
@@ -64,7 +63,7 @@ class PublicContext:
 
     def to_bytes(self) -> bytes:
         """The file's content."""
-        return canonical(self.to_json())
+        return rfc8785.dumps(self.to_json())
 
     @classmethod
     def from_bytes(cls, content: bytes) -> Self:
@@ -77,7 +76,7 @@ class PublicContext:
             raise ValueError("a public context is JSON") from None
         if not isinstance(said, dict) or set(said) != MEMBERS or said["schema"] != SCHEMA:
             raise ValueError("this is not a public context of this version")
-        if not all(isinstance(value, str) for value in said.values()) or canonical(said) != content:
+        if not all(isinstance(value, str) for value in said.values()) or rfc8785.dumps(said) != content:
             raise ValueError("a public context holds texts, in canonical JSON")
         try:
             public = base64.b64decode(said["public"], validate=True)
@@ -85,7 +84,7 @@ class PublicContext:
             raise ValueError("the public key is in base64") from None
         names = MEMBERS - {"schema", "public"}
         found = cls(public=public, **{name: said[name] for name in names})
-        moment_of(found.created), moment_of(found.expires)
+        datetime.fromisoformat(found.created), datetime.fromisoformat(found.expires)
         if bfv.profile_of(public).name != found.profile or bfv.key_id(public) != found.key:
             raise ValueError("the key is another than the context says")
         if not verifies(found.signer, found.signature, found._said()):
@@ -93,4 +92,4 @@ class PublicContext:
         return found
 
     def _said(self) -> bytes:
-        return DOMAIN + canonical({name: value for name, value in self.to_json().items() if name != "signature"})
+        return DOMAIN + rfc8785.dumps({name: value for name, value in self.to_json().items() if name != "signature"})

@@ -7,14 +7,14 @@ import binascii
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Self
 
+import rfc8785
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from core.canonical import canonical
-from core.clock import moment_of
-from privacy.encrypted.terms import Terms
+from .terms import Terms
 
 SCHEMA = "banyan.hev/1"
 DOMAIN = b"banyan.hev/1\n"
@@ -42,12 +42,12 @@ class Header:
             raise ValueError("key and content are digests, sha256: and 64 hex digits")
         if not 0 < len(self.tool) <= 60 or not self.tool.isprintable():
             raise ValueError("the tool's name is one short line")
-        moment_of(self.created)
+        datetime.fromisoformat(self.created)
         signature_bytes(self.signature)
 
     def signed(self) -> bytes:
         """What the signature is over."""
-        return DOMAIN + canonical({name: value for name, value in self.to_json().items() if name != "signature"})
+        return DOMAIN + rfc8785.dumps({name: value for name, value in self.to_json().items() if name != "signature"})
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object."""

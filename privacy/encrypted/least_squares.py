@@ -52,7 +52,9 @@ def predicted_errors(terms: Terms, units: int, standard_error: float) -> list[tu
     normal = 1.96 * math.sqrt(2) * standard_error / 2**GRAM_BITS * regression.size / units
     target = _half(regression.target)
     errors = [(column.column, normal / _EVEN * target / _half(column)) for column in regression.features]
-    return [(INTERCEPT, normal * target), *errors]
+    # The intercept lies where all features are 0, which may be far from the middle of what they can be.
+    reach = [error * _middle(column) for (_, error), column in zip(errors, regression.features, strict=True)]
+    return [(INTERCEPT, math.hypot(normal * target, *reach)), *errors]
 
 
 def table_rows(terms: Terms, entries: Sequence[int], noise: Noise) -> list[dict[str, Any]]:

@@ -25,7 +25,10 @@ _COUNT_NOTE = "A count that noise made negative is shown as 0."
 _MEAN_NOTE = (
     "A mean is that of units' totals in a group, and a variance that of these totals (divided by their number)."
 )
-_REGRESSION_NOTE = "Coefficients are of the units' mean values, with a ridge of the noise's own size; intervals are a parametric bootstrap of the noise."
+_REGRESSION_NOTE = (
+    "Coefficients are of the units' mean values, with a ridge of the noise's own size; intervals are a parametric "
+    "bootstrap of the noise."
+)
 
 
 def release_encrypted(plan: EncryptedPlan, numbers: Mapping[str, Sequence[int]]) -> ReleasedTable:

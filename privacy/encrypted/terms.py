@@ -5,6 +5,7 @@ A vector runs over public groups (docs/proofs/encrypted.md has the sensitivities
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 from collections.abc import Mapping
@@ -12,8 +13,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Self
 
-from core.canonical import digest
-from privacy.encrypted.profiles import PROFILES
+import rfc8785
+
+from .profiles import PROFILES
 
 SCHEMA = "banyan.terms/1"
 UNITS, SUM, SQUARE, GRAM = "units", "sum:", "square:", "gram"
@@ -198,7 +200,8 @@ class Terms:
     def shape_digest(self) -> str:
         """Of all but the provider and its size: uploads can be added only where it is the same."""
         own = ("provider", "units")
-        return digest({name: value for name, value in self.to_json().items() if name not in own})
+        said = rfc8785.dumps({name: value for name, value in self.to_json().items() if name not in own})
+        return "sha256:" + hashlib.sha256(said).hexdigest()
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object."""
@@ -237,7 +240,8 @@ class Terms:
 
 def square_most(total: Bounded) -> int:
     """The largest square of a clamped total around its centre."""
-    return int(max(total.upper - total.centre, total.centre - total.lower) ** 2)
+    away: int = max(total.upper - total.centre, total.centre - total.lower)
+    return away * away
 
 
 def gram_length(size: int) -> int:
@@ -252,13 +256,13 @@ def gram_norm(size: int) -> int:
     moves each of its entries by at most ½: √(entries)/2 in all.
     """
     entries = gram_length(size)
-    return 2**GRAM_BITS + math.isqrt(entries - 1) + 1  # ⌈√entries⌉, more than half of which is not needed
+    return (1 << GRAM_BITS) + math.isqrt(entries - 1) + 1  # ⌈√entries⌉, more than half of which is not needed
 
 
 def _gram(size: int) -> tuple[int, Sensitivity]:
     """By Cauchy and Schwarz the absolute sum is at most √entries times the norm."""
     entries, norm = gram_length(size), gram_norm(size)
-    return entries, Sensitivity(entries, math.isqrt(entries * norm**2 - 1) + 1, norm**2, 2**GRAM_BITS)
+    return entries, Sensitivity(entries, math.isqrt(entries * norm**2 - 1) + 1, norm**2, 1 << GRAM_BITS)
 
 
 def _by_group(groups: int, most: int) -> Sensitivity:

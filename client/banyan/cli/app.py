@@ -13,6 +13,7 @@ import typer
 from banyan.cli import account, jobs, proofs, screen, work
 from banyan.cli.audit import audit
 from banyan.cli.catalogue import assets, mock
+from banyan.cli.encrypt import encrypt, provider_key, upload
 from banyan.cli.policies import policies
 from banyan.errors import BanyanError, Unreachable
 
@@ -56,6 +57,9 @@ app.command()(jobs.result)
 app.command()(jobs.receipt)
 app.command()(account.budget)
 app.command()(proofs.verify)
+app.command("provider-key")(provider_key)
+app.command()(encrypt)
+app.command()(upload)
 app.add_typer(policies, name="policies")
 app.add_typer(audit, name="audit")
 

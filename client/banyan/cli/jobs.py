@@ -143,9 +143,12 @@ def _what(job: Job) -> str:
 
 
 def _code(job: Job) -> list[str]:
-    """The query; of a program, which may be long, the digest of its file."""
+    """The query, or the statistics asked; of a program, which may be long, the digest of its file."""
     if job.program is not None:
         return [f"  {job.program.get('digest')}"]
+    compute = job.data.get("compute")
+    if isinstance(compute, Mapping):
+        return [f"  {name}: {value}" for name, value in screen.flat(compute)]
     return [f"  {line}" for line in str(job.data.get("query") or "").splitlines()]
 
 

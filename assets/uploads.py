@@ -1,0 +1,145 @@
+"""How a provider's upload becomes a version: read by a strict reader far from everything, compared with the declaration, kept as it came.
+
+An upload is ciphertext under the key holder's key: the service never holds a row of it, and keeps no key of its own for it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, insert, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from assets.blocks import Block, digest_of, folder_of
+from assets.catalogue import Asset, get
+from assets.declaration_model import Encrypted
+from assets.keys import KeyRing
+from assets.object_store import ObjectStore
+from assets.records import asset_versions, encrypted_uploads
+from assets.report import seal_report
+from assets.versions import NewVersion, Version, VersionState, add_version, known_ids, next_number
+from audit.events import Event, EventType
+from audit.log import Journal, Transaction
+from core.canonical import canonical, digest
+from core.errors import BanyanError, Conflict, Invalid
+from core.ids import new_id
+from privacy.encrypted.header import Header, signature_holds
+
+FILE = "upload.hev"
+
+
+@dataclass(frozen=True)
+class Uploads:
+    """What taking in an upload needs. `read` reads a file strictly, in a container, and gives its header.
+
+    `key_states` says what each key id of the key holder is good for now.
+    """
+
+    journal: Journal
+    store: ObjectStore
+    keys: KeyRing
+    read: Callable[[Path, Encrypted], Mapping[str, Any]]
+    key_states: Callable[[], Mapping[str, str]]
+
+    def version(self, asset_id: str, path: Path, actor: str) -> Version:
+        """Make the next version of an encrypted asset from a provider's file; earlier versions stay as they are.
+
+        Raises Invalid (`encrypted.format`, `.digest`, `.range`, `.transparent`, `.signature`, `.terms`), Conflict
+        (`encrypted.key_unknown`, `encrypted.key_expired`) or Unavailable; then there is no new version, and the refusal is in the log.
+        """
+        with self.journal.reading() as connection:
+            asset = get(connection, asset_id)
+        version_id = new_id("version")
+        try:
+            return self._made(asset, version_id, path, actor)
+        except BaseException as problem:
+            with suppress(SQLAlchemyError), self.journal.reading() as connection:
+                if version_id not in known_ids(connection):
+                    self.store.remove_folder(folder_of(version_id))
+            if isinstance(problem, BanyanError):
+                with suppress(SQLAlchemyError), self.journal.writing() as tx:
+                    tx.record(Event(EventType.VERSION_REFUSED, asset.id, actor, {"code": problem.code}))
+            raise
+
+    def _made(self, asset: Asset, version_id: str, path: Path, actor: str) -> Version:
+        declared = asset.declaration.encrypted
+        if declared is None:
+            raise Invalid("asset.not_encrypted", f"{asset.id} is not declared as encrypted", where={"field": "asset"})
+        header = Header.from_json(self.read(path, declared))
+        _check_header(header, declared)
+        self._check_key(header.key)
+        content = path.read_bytes()
+        block = Block(0, f"{folder_of(version_id)}/{FILE}", len(content), digest_of(content))
+        self.store.put(block.path, content)
+        root = digest(["banyan.version/1", version_id, [block.digest]])
+        report = seal_report(self.keys, version_id, asset.declaration, {"header": digest(header.to_json())})
+        with self.journal.writing() as tx:
+            number = next_number(tx.connection, asset.id)
+            version = Version(version_id, asset.id, number, VersionState.READY, root)
+            add_version(tx, NewVersion(version, "", report, [block]), actor)
+            _add_header(tx, version_id, header)
+        return version
+
+    def _check_key(self, key: str) -> None:
+        state = self.key_states().get(key)
+        if state is None:
+            raise Conflict(
+                "encrypted.key_unknown",
+                "the upload is encrypted under a key that the key holder of this service does not have",
+                way_out="fetch the present public context and encrypt again: banyan encrypt --asset …",
+            )
+        if state != "active":
+            raise Conflict(
+                "encrypted.key_expired",
+                "the upload is encrypted under a key that takes no new data any more",
+                way_out="fetch the present public context and encrypt again: banyan encrypt --asset …",
+            )
+
+
+def _add_header(tx: Transaction, version: str, header: Header) -> None:
+    tx.execute(
+        insert(encrypted_uploads).values(version=version, key=header.key, header=canonical(header.to_json()).decode())
+    )
+
+
+def _check_header(header: Header, declared: Encrypted) -> None:
+    if header.terms != declared.terms:
+        raise Invalid(
+            "encrypted.terms",
+            "the upload was made under other terms than those of the asset's declaration",
+            where={"field": _first_difference(header.terms.to_json(), declared.terms.to_json())},
+            way_out="encrypt again with --asset or --declaration, which take the terms from the declaration",
+        )
+    if not signature_holds(header, declared.signing_key):
+        raise Invalid(
+            "encrypted.signature",
+            "the upload is not signed with the provider's key that the declaration names",
+            where={"field": "signature"},
+        )
+
+
+def _first_difference(found: Mapping[str, Any], declared: Mapping[str, Any]) -> str:
+    return next((name for name in declared if found.get(name) != declared[name]), "terms")
+
+
+def key_of(connection: Connection, version: str) -> str | None:
+    """The id of the key under which a version is encrypted; None for one that is not."""
+    return connection.execute(select(encrypted_uploads.c.key).where(encrypted_uploads.c.version == version)).scalar()
+
+
+def header_of(connection: Connection, asset: str, number: int) -> dict[str, Any]:
+    """The signed header of a version of an encrypted asset. Raises LookupError."""
+    found = connection.execute(
+        select(encrypted_uploads.c.header)
+        .join(asset_versions, asset_versions.c.id == encrypted_uploads.c.version)
+        .where((asset_versions.c.asset == asset) & (asset_versions.c.number == number))
+    ).scalar()
+    if found is None:
+        raise LookupError("no such upload")
+    header: dict[str, Any] = json.loads(found)
+    return header

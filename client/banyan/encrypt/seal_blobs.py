@@ -1,0 +1,1 @@
+../../../privacy/encrypted/seal_blobs.py

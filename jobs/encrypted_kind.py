@@ -1,0 +1,169 @@
+"""The kind `encrypted`: statistics over what several providers encrypted at home (docs/proofs/encrypted.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from core.errors import Invalid, Unavailable
+from jobs.encrypted_lane import EncryptedForm, chunk_numbers
+from jobs.encrypted_request import EncryptedAsked
+from jobs.encrypted_schedule import encrypted_schedule
+from jobs.gate import Gated
+from jobs.kind import Host
+from jobs.masking import Chunk, Masking
+from jobs.model import MOCK, Job
+from jobs.plan import JobPlan, PublicFacts
+from jobs.promise import guarantee_of
+from jobs.request import JobRequest
+from jobs.schedule import lanes_for
+from privacy.encrypted.chunks import read_chunk
+from privacy.encrypted.mock import mock_numbers
+from privacy.encrypted.plan import plan_encrypted
+from privacy.encrypted.plan_model import EncryptedPlan, EncryptedRequest
+from privacy.encrypted.profiles import profile_named
+from privacy.encrypted.release import release_encrypted
+from privacy.encrypted.terms import Terms
+from privacy.guarantee import Guarantee
+
+MOCK_SEED = 1
+IMAGE = "encrypted"
+
+
+class EncryptedKind:
+    """See jobs.kind.Kind."""
+
+    name = "encrypted"
+
+    def plan(self, asked: JobRequest, facts: PublicFacts, host: Host) -> JobPlan:
+        """Plan an encrypted job. Raises Invalid with what does not fit together."""
+        compute = _work(asked).compute
+        terms = tuple(_terms_of(each) for each in facts.all)
+        _check_providers(len(terms), host.least_providers)
+        planned = plan_encrypted(
+            EncryptedRequest(
+                compute=compute,
+                terms=terms,
+                overlap=len(terms) if host.overlap is None else min(host.overlap, len(terms)),
+                accountant=facts.accountant,
+                epsilon=asked.epsilon,
+                delta=asked.delta,
+            )
+        )
+        numbers = chunk_numbers(planned.terms)
+        chunks = [number for vector in planned.vectors for number in numbers[vector.name]]
+        profile, lanes = profile_named(planned.profile), lanes_for(len(chunks), host.node)
+        return JobPlan(
+            kind=self.name,
+            facts=facts,
+            epsilon=planned.epsilon,
+            delta=planned.delta,
+            price=planned.price,
+            image=host.images[IMAGE].id,
+            lanes=lanes,
+            schedule=encrypted_schedule(
+                len(terms),
+                profile.chunk_bytes * sum(map(len, numbers.values())),
+                profile.chunk_bytes,
+                len(chunks),
+                [vector.length for vector in planned.vectors],
+                lanes,
+                host.node,
+            ),
+            memory_bytes=lanes * host.node.lane_memory_bytes,
+            told={
+                "outputs": [entry.to_json() for entry in planned.forecast],
+                "blocks": len(chunks),
+                "providers": [each.provider for each in terms],
+                "overlap": planned.overlap,
+                "all_units": planned.units,
+                "profile": planned.profile,
+                "key": _key_of(facts),
+                "encrypted": planned.to_json(),
+            },
+            identity={"compute": compute.to_json(), "overlap": planned.overlap, "key": _key_of(facts)},
+        )
+
+    mock_plan = plan
+
+    def mock_rows(self, plan: Mapping[str, Any], asset: str) -> int:  # noqa: ARG002 - totals are made up, not rows
+        """None: a mock job adds nothing."""
+        return 0
+
+    def form(self, request: Mapping[str, Any], plan: Mapping[str, Any], *, is_mock: bool) -> EncryptedForm:  # noqa: ARG002 - the plan has it all
+        """What a lane adds."""
+        planned = EncryptedPlan.from_json(plan["encrypted"])
+        numbers = chunk_numbers(planned.terms)
+        chunks = tuple(number for vector in planned.vectors for number in numbers[vector.name])
+        return EncryptedForm(planned.terms, chunks, is_mock)
+
+    def gate(self, job: Job, partials: Mapping[int, bytes], masking: Masking | None) -> Gated:
+        """Mask the sums, have them decrypted and noised again, and make the table."""
+        planned = EncryptedPlan.from_json(job.plan["encrypted"])
+        if job.mode == MOCK:
+            return Gated(release_encrypted(planned, mock_numbers(planned, MOCK_SEED)), ())
+        if masking is None:
+            raise Unavailable("key_holder.none", "this server has no key holder")
+        sums, defaulted = _sums(planned, partials)
+        return Gated(release_encrypted(planned, masking.numbers(job, sums)), tuple(defaulted))
+
+    def mock_report(self, plan: Mapping[str, Any], partials: Mapping[int, bytes], log: str) -> None:
+        """Nothing: what can go wrong was said at plan time."""
+
+    def guarantee(self, plan: Mapping[str, Any]) -> Guarantee:
+        """The promise."""
+        return guarantee_of(plan, EncryptedPlan.from_json(plan["encrypted"]), providers=len(plan["providers"]))
+
+
+def _work(asked: JobRequest) -> EncryptedAsked:
+    if not isinstance(asked.work, EncryptedAsked):
+        raise TypeError("only an encrypted job is planned as one")
+    return asked.work
+
+
+def _terms_of(facts: PublicFacts) -> Terms:
+    if facts.terms is None:
+        raise TypeError("only an encrypted asset has terms")
+    return facts.terms
+
+
+def _check_providers(found: int, least: int) -> None:
+    if found < least:
+        raise Invalid(
+            "encrypted.too_few_providers",
+            f"the job reads assets of {found} providers; the policy demands at least {least}",
+            where={"field": "assets"},
+            way_out="name the assets of more providers",
+        )
+
+
+def _key_of(facts: PublicFacts) -> str | None:
+    """The one key that all uploads are under; None while an asset has no upload."""
+    keys = {each.key for each in facts.all if each.key is not None}
+    if len(keys) > 1:
+        raise Invalid(
+            "encrypted.key_mismatch",
+            "the newest uploads of these assets are under different keys, and only sums under one key can be opened",
+            where={"field": "assets"},
+            way_out="the providers whose upload is older encrypt again under the key in use",
+        )
+    return next(iter(keys), None)
+
+
+def _sums(planned: EncryptedPlan, partials: Mapping[int, bytes]) -> tuple[list[list[Chunk]], list[int]]:
+    """The chunks of each released vector; one that is missing or malformed counts as a sum of nothing (design R9)."""
+    profile, numbers = profile_named(planned.profile), chunk_numbers(planned.terms)
+    sums: list[list[Chunk]] = []
+    defaulted: list[int] = []
+    for vector in planned.vectors:
+        found = []
+        for number in numbers[vector.name]:
+            try:
+                found.append(read_chunk(profile, partials[number]))
+            except (KeyError, ValueError):
+                defaulted.append(number)
+                found.append(np.zeros(profile.shape, np.uint64))
+        sums.append(found)
+    return sums, defaulted

@@ -1,0 +1,55 @@
+"""What the key holder says over HTTP: its public contexts, the log it follows, and answers to requests."""
+
+from __future__ import annotations
+
+import base64
+
+from fastapi import FastAPI, Request, Response
+from fastapi.concurrency import run_in_threadpool
+
+from keyholder.releasing import MAX_BODY_BYTES, Refused, Releases
+
+# The same bytes for every refusal, whatever the reason.
+REFUSAL = b'{"error":{"code":"encrypted.release_refused","text":"this release is refused"}}'
+JSON = "application/json"
+
+
+def application(releases: Releases) -> FastAPI:
+    """The app. Interactive documentation pages are off: they would load scripts from elsewhere."""
+    app = FastAPI(title="Banyan key holder", version="1", docs_url=None, redoc_url=None, openapi_url=None)
+
+    @app.get("/healthz")
+    def healthy() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @app.get("/v1/key")
+    def key() -> dict[str, object]:
+        keys = releases.keys
+        return {
+            "contexts": [context.to_json() for context in keys.contexts()],
+            "states": {key: state.value for key, state in keys.states().items()},
+            "signer": keys.signer,
+        }
+
+    @app.get("/v1/checkpoint")
+    def checkpoint() -> dict[str, object]:
+        head = releases.ledger.followed()
+        return {
+            "size": 0 if head is None else head.size,
+            "root": None if head is None else base64.b64encode(head.root).decode(),
+        }
+
+    @app.post("/v1/release")
+    async def release(request: Request) -> Response:
+        body = bytearray()
+        async for part in request.stream():
+            body += part
+            if len(body) > MAX_BODY_BYTES:
+                return Response(REFUSAL, 409, media_type=JSON)
+        try:
+            answer = await run_in_threadpool(releases.answer, bytes(body))
+        except Refused:
+            return Response(REFUSAL, 409, media_type=JSON)
+        return Response(answer, media_type=JSON)
+
+    return app

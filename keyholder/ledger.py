@@ -1,0 +1,147 @@
+"""What was answered, and what it has cost each population: rows that are only added, kept before anybody sees an answer.
+
+This is the key holder's own account, beside the service's: whoever runs the service cannot make it forget (proof_obligations B15).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection, Engine, func, insert, select
+
+from core.canonical import canonical
+from core.clock import Clock, text_of
+from core.database import changing, reading
+from keyholder.log_follower import Head
+from keyholder.records import answers, followed, incidents, refusals
+from privacy.accountant import Capacity, Loss
+from privacy.encrypted.manifest import Manifest
+
+
+class OverBudget(ValueError):
+    """The release would take a population beyond what is pinned here, or there were too many today."""
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What was answered to a job, and of which ciphertext."""
+
+    ciphertext: str
+    answer: bytes
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """The account in one database. `daily` is how many releases a key may have within 24 hours."""
+
+    engine: Engine
+    clock: Clock
+    daily: int
+
+    def answered(self, job: str) -> Answered | None:
+        """The earlier answer to a job."""
+        with reading(self.engine) as connection:
+            return _answered(connection, job)
+
+    def check(self, manifest: Manifest, capacity: Capacity) -> None:
+        """Raise OverBudget unless the release still fits."""
+        with reading(self.engine) as connection:
+            self._check(connection, manifest, capacity)
+
+    def enter(self, manifest: Manifest, capacity: Capacity, answer: bytes) -> bytes:
+        """Keep an answer and charge for it, in one transaction that asks again whether it fits.
+
+        Returns what is to be answered: an earlier answer to the same job and ciphertext, if another thread was faster. Raises OverBudget.
+        """
+        with changing(self.engine) as connection:
+            earlier = _answered(connection, manifest.job)
+            if earlier is not None:
+                if earlier.ciphertext != manifest.ciphertext:
+                    raise OverBudget("the job was answered for another ciphertext")
+                return earlier.answer
+            self._check(connection, manifest, capacity)
+            top = connection.execute(select(func.max(answers.c.number))).scalar() or 0
+            connection.execute(
+                insert(answers).values(
+                    job=manifest.job,
+                    number=top + 1,
+                    population=manifest.population,
+                    key=manifest.key,
+                    ciphertext=manifest.ciphertext,
+                    loss=canonical(manifest.loss.to_json()).decode(),
+                    manifest=canonical(manifest.to_json()),
+                    answer=answer,
+                    answered_at=text_of(self.clock.now()),
+                )
+            )
+        return answer
+
+    def spent(self, population: str) -> Loss:
+        """What the population has lost by releases from here."""
+        with reading(self.engine) as connection:
+            return _spent(connection, population)
+
+    def refuse(self, reason: str) -> None:
+        """Note a refusal; the one who asked is not told why."""
+        with changing(self.engine) as connection:
+            connection.execute(insert(refusals).values(reason=reason[:500], refused_at=text_of(self.clock.now())))
+
+    def open_incident(self, kind: str, key: str | None, job: str | None) -> None:
+        """Note something that no honest service causes."""
+        with changing(self.engine) as connection:
+            connection.execute(
+                insert(incidents).values(kind=kind, key=key, job=job, opened_at=text_of(self.clock.now()))
+            )
+
+    def followed(self) -> Head | None:
+        """The newest head of the service's log that was seen."""
+        with reading(self.engine) as connection:
+            row = connection.execute(select(followed).order_by(followed.c.number.desc()).limit(1)).first()
+        return None if row is None else Head(row.size, bytes(row.root), row.note)
+
+    def follow(self, head: Head) -> None:
+        """Remember a newer head; an older one changes nothing."""
+        seen = self.followed()
+        if seen is None or head.size > seen.size:
+            with changing(self.engine) as connection:
+                connection.execute(
+                    insert(followed).values(
+                        size=head.size, root=head.root, note=head.note, seen_at=text_of(self.clock.now())
+                    )
+                )
+
+    def _check(self, connection: Connection, manifest: Manifest, capacity: Capacity) -> None:
+        if not capacity.admits(_spent(connection, manifest.population), manifest.loss):
+            raise OverBudget("the population's budget does not admit it")
+        since = text_of(self.clock.now() - timedelta(days=1))
+        recent = select(func.count()).where(answers.c.key == manifest.key, answers.c.answered_at > since)
+        if connection.execute(recent).scalar_one() >= self.daily:
+            raise OverBudget("the key has had its releases of a day")
+
+
+def incidents_in(engine: Engine) -> list[tuple[str, str, str, str]]:
+    """Time, kind, key and job of every incident."""
+    with reading(engine) as connection:
+        rows = connection.execute(select(incidents).order_by(incidents.c.number))
+        return [(row.opened_at, row.kind, row.key or "", row.job or "") for row in rows]
+
+
+def refusals_since(engine: Engine, moment: datetime) -> int:
+    """How many requests were refused since."""
+    with reading(engine) as connection:
+        found = select(func.count()).where(refusals.c.refused_at > text_of(moment))
+        return int(connection.execute(found).scalar_one())
+
+
+def _answered(connection: Connection, job: str) -> Answered | None:
+    row = connection.execute(select(answers.c.ciphertext, answers.c.answer).where(answers.c.job == job)).first()
+    return None if row is None else Answered(row.ciphertext, bytes(row.answer))
+
+
+def _spent(connection: Connection, population: str) -> Loss:
+    total = Loss()
+    for loss in connection.execute(select(answers.c.loss).where(answers.c.population == population)).scalars():
+        total += Loss.from_json(json.loads(loss))
+    return total

@@ -1,0 +1,134 @@
+"""What the key holder's operator has pinned: the service's keys, and for each population its budget, its providers and their keys."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from banyan.errors import VerificationError
+from banyan.verify import Key, parse_key
+
+from core.errors import Invalid
+from core.units import delta_of, epsilon_of
+from core.yaml_positions import Document, read_document
+from privacy.accountant import Accountant, Capacity
+
+PUBLIC_KEY_BYTES = 32
+EXAMPLE = """\
+# What this key holder believes. Lines for `service` are printed by `banyan-server key-holder`; get them from its operator in person.
+service:
+  log_key: banyan.local/log+…
+  manifest_key: …
+  host: service.example
+  uid: 1000
+populations:
+  patients:
+    accountant: basic
+    epsilon: 4
+    delta: 1e-6
+    min_providers: 3
+    providers: {hospital-a: …, hospital-b: …, hospital-c: …}
+"""
+
+
+@dataclass(frozen=True)
+class Service:
+    """The one service whose manifests count. `host` and `uid` are where and as whom it runs."""
+
+    log_key: Key
+    manifest_key: str
+    host: str
+    uid: int
+
+
+@dataclass(frozen=True)
+class Population:
+    """What may be released about one population in its lifetime, from at least so many of these providers (name to signing key)."""
+
+    accountant: Accountant
+    capacity: Capacity
+    min_providers: int
+    providers: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Registry:
+    """All of it."""
+
+    service: Service
+    populations: Mapping[str, Population]
+
+
+def read_registry(path: Path) -> Registry:
+    """The registry in a file. Raises Invalid (`registry.…`) with line and field."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        raise Invalid("registry.unreadable", f"the registry {path} cannot be read") from None
+    document = read_document(text, path.name, "registry.syntax")
+    document.check_fields("registry.field", (), ("service", "populations"), document.fields)
+    populations = document.fields.get("populations")
+    if not isinstance(populations, Mapping):
+        raise document.invalid("registry.value", ("populations",), "populations names each population with its budget")
+    return Registry(_service(document), {str(name): _population(document, str(name)) for name in populations})
+
+
+def _service(document: Document) -> Service:
+    said = _section(document, ("service",), ("log_key", "manifest_key", "host", "uid"))
+    try:
+        log_key = parse_key(str(said["log_key"]))
+    except (ValueError, VerificationError):
+        text = "log_key is the line that banyan-server key-holder prints"
+        raise document.invalid("registry.value", ("service", "log_key"), text) from None
+    uid = said["uid"]
+    if type(uid) is not int:
+        raise document.invalid("registry.value", ("service", "uid"), "uid is the number of the service's user")
+    return Service(log_key, _key(document, ("service", "manifest_key"), said["manifest_key"]), str(said["host"]), uid)
+
+
+def _population(document: Document, name: str) -> Population:
+    path = ("populations", name)
+    said = _section(document, path, ("accountant", "epsilon", "delta", "min_providers", "providers"))
+    try:
+        accountant = Accountant(said["accountant"])
+    except ValueError:
+        raise document.invalid("registry.value", (*path, "accountant"), "accountant is basic or zcdp") from None
+    least, providers = said["min_providers"], said["providers"]
+    if type(least) is not int or least < 2:
+        text = "min_providers is at least 2: the sum of one provider's data is that provider's data"
+        raise document.invalid("registry.value", (*path, "min_providers"), text)
+    if not isinstance(providers, Mapping):
+        raise document.invalid("registry.value", (*path, "providers"), "providers names each provider's signing key")
+    try:
+        capacity = Capacity.of(accountant, epsilon_of(said["epsilon"]), delta_of(said["delta"]))
+    except (Invalid, ValueError, TypeError):
+        raise document.invalid("registry.value", path, "epsilon and delta are a budget of this accountant") from None
+    keys = {str(each): _key(document, (*path, "providers", str(each)), key) for each, key in providers.items()}
+    return Population(accountant, capacity, least, keys)
+
+
+def _section(document: Document, path: tuple[str, ...], names: tuple[str, ...]) -> Mapping[str, Any]:
+    found: Any = document.fields
+    for part in path:
+        found = found.get(part) if isinstance(found, Mapping) else None
+    if not isinstance(found, Mapping):
+        raise document.invalid("registry.missing", path, f"{path[-1]} has the fields {', '.join(names)}")
+    document.check_fields("registry.field", path, names, found)
+    for name in names:
+        if found.get(name) is None:
+            raise document.invalid("registry.missing", (*path, name), f"the field {name} is missing")
+    return found
+
+
+def _key(document: Document, path: tuple[str, ...], text: object) -> str:
+    try:
+        raw = base64.b64decode(str(text), validate=True)
+    except binascii.Error:
+        raw = b""
+    if len(raw) != PUBLIC_KEY_BYTES or base64.b64encode(raw).decode() != text:
+        raise document.invalid("registry.value", path, "this is not a public signing key in base64")
+    return str(text)

@@ -1,0 +1,179 @@
+"""Whether a sum may be opened: everything that is checked, in order, and the one constant refusal.
+
+Accept or refuse is an answer too: a forged ciphertext at the edge of decryption would tell the secret key bit by bit
+(proof_obligations B14). So nothing is decrypted before all that can be checked without the key has been; what an honest service
+cannot send freezes the key at once; and whoever asks learns no reason.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import logging
+import os
+import socket
+import struct
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from core.canonical import canonical
+from core.signing_key import open_signing_key
+from keyholder import decryption
+from keyholder.keys import SIGNING_KEY, Keys, KeyState
+from keyholder.ledger import Ledger
+from keyholder.log_follower import LogForked, extended, spend_in
+from keyholder.registry import Population, Registry
+from privacy.encrypted.header import verifies
+from privacy.encrypted.headroom import guard
+from privacy.encrypted.manifest import Manifest, check
+from privacy.encrypted.profiles import profile_named
+
+ANSWER_DOMAIN = b"banyan.answer/1\n"
+MAX_DOCUMENT_BYTES = 16 << 20
+MAX_BODY_BYTES = 256 << 20
+# From this level on service and key holder must be different machines, users and keys.
+APART_FROM = "S2"
+OPENS = (KeyState.ACTIVE, KeyState.DECRYPT_ONLY)
+_LENGTH = struct.Struct(">Q")
+_log = logging.getLogger("banyan.keyholder")
+
+
+class Refused(Exception):
+    """Nothing is released. The reason is for this side only."""
+
+
+@dataclass(frozen=True)
+class Releases:
+    """Answers requests, one at a time."""
+
+    keys: Keys
+    ledger: Ledger
+    registry: Registry
+    passphrase_file: Path
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def answer(self, body: bytes) -> bytes:
+        """The signed answer to a request. Raises Refused, for whatever reason."""
+        with self._lock:
+            try:
+                return self._answer(body)
+            except Refused as refused:
+                self._note(str(refused))
+                raise
+            except Exception as problem:  # noqa: BLE001 - whatever it is, the answer is the constant one
+                self._note(f"{type(problem).__name__}: {problem}")
+                raise Refused from None
+
+    def _note(self, reason: str) -> None:
+        _log.warning("refused: %s", reason)
+        self.ledger.refuse(reason)
+
+    def _answer(self, body: bytes) -> bytes:
+        document, chunks = _parts(body)
+        manifest = Manifest.from_json(document["manifest"])
+        if not verifies(self.registry.service.manifest_key, document["signature"], manifest.signed()):
+            raise Refused("the manifest is not signed by the service")
+        if manifest.ciphertext != _digest(chunks):
+            raise Refused("the ciphertext is not the manifest's")
+        earlier = self.ledger.answered(manifest.job)
+        if earlier is not None:
+            if earlier.ciphertext != manifest.ciphertext:
+                raise Refused("the job was answered for another ciphertext")
+            return earlier.answer
+        population = self._admitted(manifest)
+        self._check_log(document["spend"], manifest)
+        self.ledger.check(manifest, population.capacity)
+        answer = self._signed(manifest, self._opened(manifest, chunks))
+        # Kept and charged before anybody sees it: a crash from here on changes nothing any more.
+        return self.ledger.enter(manifest, population.capacity, answer)
+
+    def _admitted(self, manifest: Manifest) -> Population:
+        population = self.registry.populations.get(manifest.population)
+        if population is None or population.accountant is not manifest.accountant:
+            raise Refused("the population is not pinned, or with another accountant")
+        check(manifest, population.providers)
+        if len(manifest.uploads) < population.min_providers:
+            raise Refused("there are fewer providers than the population needs")
+        if self.keys.states().get(manifest.key) not in OPENS:
+            raise Refused("the key is unknown, frozen or retired")
+        if manifest.level >= APART_FROM and not self._is_apart():
+            raise Refused(f"levels from {APART_FROM} on need a key holder apart from the service")
+        return population
+
+    def _is_apart(self) -> bool:
+        """Another host, another user and another root of trust than the service's."""
+        service = self.registry.service
+        shares = (
+            socket.gethostname() == service.host,
+            os.getuid() == service.uid,
+            self.keys.signer == service.manifest_key,
+        )
+        return not any(shares)
+
+    def _check_log(self, proof: Mapping[str, Any], manifest: Manifest) -> None:
+        """The log holds the spend, and extends the log seen before."""
+        try:
+            head = extended(proof, self.registry.service.log_key, self.ledger.followed())
+        except LogForked as forked:
+            self.ledger.open_incident("log.forked", None, manifest.job)
+            raise Refused(str(forked)) from None
+        reserved, committed = spend_in(proof, head)
+        self.ledger.follow(head)
+        same = (manifest.job, manifest.population)
+        if (reserved["job"], reserved["population"]) != same or (committed["job"], committed["population"]) != same:
+            raise Refused("the log's spend is of another job")
+        if reserved["loss"] != manifest.loss.to_json():
+            raise Refused("the log was charged something else")
+
+    def _opened(self, manifest: Manifest, chunks: bytes) -> dict[str, list[int]]:
+        profile, terms = profile_named(manifest.profile), manifest.terms
+        expected = sum(profile.chunks_of(vector.length) for vector in manifest.vectors) * profile.chunk_bytes
+        order = {
+            "profile": profile.name,
+            "key": manifest.key,
+            "secret": str(self.keys.secret_file(manifest.key)),
+            "public": str(self.keys.public_file(manifest.key)),
+            "passphrase_file": str(self.passphrase_file),
+            "vectors": [
+                vector.to_json() | {"guard": str(guard(terms, vector.name, vector.noise))}
+                for vector in manifest.vectors
+            ],
+        }
+        if len(chunks) != expected:
+            raise self._frozen(manifest, "the ciphertext has another size than its vectors")
+        try:
+            return decryption.decrypted(order, chunks)
+        except decryption.OutOfRange as problem:
+            raise self._frozen(manifest, str(problem)) from None
+
+    def _frozen(self, manifest: Manifest, why: str) -> Refused:
+        self.keys.set_state(manifest.key, KeyState.FROZEN, why)
+        self.ledger.open_incident("ciphertext.out_of_range", manifest.key, manifest.job)
+        _log.critical("alarm: the key is frozen: %s", why)
+        return Refused(why)
+
+    def _signed(self, manifest: Manifest, numbers: Mapping[str, list[int]]) -> bytes:
+        values = {name: [str(number) for number in found] for name, found in numbers.items()}
+        said = {"job": manifest.job, "key": manifest.key, "ciphertext": manifest.ciphertext, "values": values}
+        signature = open_signing_key(self.keys.folder / SIGNING_KEY).sign(ANSWER_DOMAIN + canonical(said))
+        return canonical({**said, "signature": base64.b64encode(signature).decode()})
+
+
+def _parts(body: bytes) -> tuple[dict[str, Any], bytes]:
+    if len(body) < _LENGTH.size:
+        raise Refused("the request is too short")
+    (size,) = _LENGTH.unpack_from(body)
+    if size > min(MAX_DOCUMENT_BYTES, len(body) - _LENGTH.size):
+        raise Refused("the request's document is longer than the request")
+    document = json.loads(body[_LENGTH.size : _LENGTH.size + size])
+    if not isinstance(document, dict) or set(document) != {"manifest", "signature", "spend"}:
+        raise Refused("the request's document is of another form")
+    return document, body[_LENGTH.size + size :]
+
+
+def _digest(chunks: bytes) -> str:
+    return "sha256:" + hashlib.sha256(chunks).hexdigest()
