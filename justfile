@@ -66,6 +66,10 @@ audit-dp *args: demo-data
 demo *args: demo-data
     @{{ python }} scripts/engine.py demo {{ python }} scripts/demo.py {{ args }}
 
+# hospitals and banks that hand over ciphertexts only, and a key holder
+demo-encrypted *args: demo-data
+    @{{ python }} scripts/engine.py demo {{ python }} scripts/demo_encrypted.py {{ args }}
+
 # the demo's server with both tables, in the foreground; ends with Ctrl-C or `just stop`
 serve *args: demo-data
     @{{ with_engine }} {{ python }} scripts/demo.py --serve {{ args }}

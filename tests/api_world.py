@@ -207,6 +207,7 @@ class ApiWorld:
                 {
                     "query": {"id": "sha256:" + "a" * 64},
                     "python": {"id": "sha256:" + "b" * 64, "modules": ["numpy", "pandas", "pyarrow"]},
+                    "encrypted": {"id": "sha256:" + "c" * 64},
                 }
             )
         )

@@ -556,7 +556,7 @@ def test_the_plan_that_is_shown_is_the_plan_that_is_stored(world):
     plan = world.plan(job())
     stored = world.view(world.submit(job()))["plan"]
     assert stored == {name: plan[name] for name in stored}
-    assert json.loads(json.dumps(KINDS["program"].gate(stored, {}).table.to_json()))["rows"]
+    assert json.loads(json.dumps(KINDS["program"].gate(SimpleNamespace(plan=stored), {}, None).table.to_json()))["rows"]
 
 
 def test_mock_answers_are_told_as_json_can_say_them(world):
