@@ -179,7 +179,7 @@ def approve(demo: Demo) -> None:
 
 def tell(demo: Demo) -> None:
     """The eleven steps."""
-    from demo_encrypted import MEDICAL, Encrypted  # noqa: PLC0415 - it is built on this file
+    from demo_encrypted import Encrypted  # noqa: PLC0415 - it is built on this file
 
     begun = time.monotonic()
     encrypted = Encrypted(demo, banks=False)
@@ -226,14 +226,7 @@ def tell(demo: Demo) -> None:
         "Three hospitals hand over no row: each encrypts bounded totals at home. The server adds ciphertexts; a key holder decrypts",
         "the noised sum only, and adds noise of its own.",
     )
-    encrypted.start()
-    try:
-        encrypted.upload()
-        encrypted.approve()
-        demo.run("rob", "plan", MEDICAL / "cd4_by_arm.yaml")
-        demo.run("rob", "submit", MEDICAL / "cd4_by_arm.yaml", "--wait")
-    finally:
-        encrypted.stop()
+    encrypted.shown()
     step(10, "What is left; and the first job again: the earlier release, free for the population.")
     demo.run("rob", "budget")
     demo.run("rob", "submit", delays, "--wait")

@@ -1,0 +1,257 @@
+"""The strict reader of uploads: what the provider's tool writes is taken, and nothing else, whatever is done to the file."""
+
+import hashlib
+import json
+import random
+import subprocess
+import sys
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from banyan.encrypt.context import PublicContext as ProvidersContext
+from banyan.encrypt.hev_writer import write_hev
+from banyan.encrypt.terms import Terms as ProvidersTerms
+from banyan.errors import Refused as ProviderRefused
+
+from jobs.encrypted_lane import chunk_numbers, expected_json
+from privacy.encrypted import hev
+from privacy.encrypted.header import Header, signature_holds
+from privacy.encrypted.profiles import profile_named
+from tests.unit.encrypted_world import context, decryptor, public_line, signing, terms
+
+SMALL = terms(profile="sum34", totals=(), squares=(), least_squares=None)
+EXPECTED = hev.Expected.from_json(expected_json(SMALL))
+VALUES = {"units": [5, 0, 7]}
+
+
+def upload(path, said=SMALL, vectors=VALUES, provider="hospital-a"):
+    key = ProvidersContext.from_bytes(context(said.profile).to_bytes())
+    write_hev(path, vectors, ProvidersTerms.from_json(said.to_json()), key, signing(provider))
+    return path
+
+
+@cache
+def whole():
+    with tempfile.TemporaryDirectory() as folder:
+        return upload(Path(folder) / "whole.hev").read_bytes()
+
+
+def rewritten(path, *, rows=None, schema=None, metadata=None, options=None):
+    """The whole upload with something about its Arrow form changed."""
+    with pa.ipc.open_file(pa.BufferReader(whole())) as file:
+        table = file.read_all()
+        schema = schema or file.schema
+        rows = (
+            rows
+            if rows is not None
+            else [table.column(name)[0].as_py() for name in ("vector", "chunk", "used", "poly")]
+        )
+        found = dict(file.schema.metadata)
+    schema = schema.with_metadata(metadata if metadata is not None else found)
+    with path.open("wb") as out, pa.ipc.new_file(out, schema, options=options) as writer:
+        for row in rows if rows and isinstance(rows[0], list) else [rows]:
+            writer.write_batch(
+                pa.record_batch(
+                    [pa.array([value], field.type) for value, field in zip(row, schema, strict=True)], schema=schema
+                )
+            )
+    return path
+
+
+def refused(path, expected=EXPECTED):
+    with pytest.raises(hev.Refused) as found:
+        hev.read(path, expected)
+    return found.value
+
+
+def header_of():
+    with pa.ipc.open_file(pa.BufferReader(whole())) as file:
+        return json.loads(file.schema.metadata[b"banyan"])
+
+
+def poly():
+    with pa.ipc.open_file(pa.BufferReader(whole())) as file:
+        return file.read_all().column("poly")[0].as_py()
+
+
+def test_what_the_providers_tool_writes_is_read_and_decrypts(tmp_path):
+    said = terms()
+    vectors = {vector.name: list(range(1, vector.length + 1)) for vector in said.vectors}
+    path = upload(tmp_path / "a.hev", said, vectors)
+    expected = hev.Expected.from_json(expected_json(said))
+    header = Header.from_json(hev.read(path, expected))
+    assert header.terms == said
+    assert signature_holds(header, public_line("hospital-a"))
+    assert not signature_holds(header, public_line("hospital-b"))
+    for name, numbers in chunk_numbers(said).items():
+        chunk = next(hev.polynomials(path, expected, numbers))
+        assert decryptor().decrypt(np.array(chunk))[: len(vectors[name])] == vectors[name]
+
+
+def test_a_vector_longer_than_a_chunk_takes_several(tmp_path):
+    said = terms(
+        profile="sum34", groups=tuple(f"g{number}" for number in range(5000)), totals=(), squares=(), least_squares=None
+    )
+    path = upload(tmp_path / "a.hev", said, {"units": list(range(5000))})
+    expected = hev.Expected.from_json(expected_json(said))
+    hev.read(path, expected)
+    parts = [decryptor("sum34").decrypt(np.array(chunk)) for chunk in hev.polynomials(path, expected, [0, 1])]
+    assert (parts[0] + parts[1])[:5000] == list(range(5000))
+    assert parts[1][904:] == [0] * (4096 - 904)
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        (lambda row: ["sums", *row[1:]], "encrypted.format"), (lambda row: [row[0], 1, *row[2:]], "encrypted.format"),
+        (lambda row: [row[0], 0, 5000, row[3]], "encrypted.format"), (lambda row: [*row[:3], bytes(len(row[3]))], "encrypted.transparent"),
+        (lambda row: [*row[:3], b"\xff" * 8 + row[3][8:]], "encrypted.range"),
+        (lambda row: [*row[:3], row[3][:-8] + bytes(8)], "encrypted.digest"), (lambda row: [row, row], "encrypted.format"),
+    ],
+)  # fmt: skip
+def test_a_changed_chunk_is_refused_with_its_reason(tmp_path, change, code):
+    found = refused(rewritten(tmp_path / "b.hev", rows=change(["units", 0, 3, poly()])))
+    assert found.code == code
+    assert found.reason
+
+
+def test_other_columns_and_types_are_refused(tmp_path):
+    with pa.ipc.open_file(pa.BufferReader(whole())) as file:
+        schema = file.schema
+    row = ["units", 0, 3, poly()]
+    others = (
+        (schema.append(pa.field("more", pa.int32(), nullable=False)), [*row, 1]),
+        (schema.set(1, pa.field("chunk", pa.int64(), nullable=False)), row),
+        (schema.set(2, pa.field("used", pa.int32(), nullable=True)), row),
+        (schema.set(0, pa.field("vector", pa.dictionary(pa.int8(), pa.string()), nullable=False)), None),
+    )
+    for other, values in others:
+        if values is None:
+            path = tmp_path / "d.hev"
+            with path.open("wb") as out, pa.ipc.new_file(out, other) as writer:
+                arrays = [
+                    pa.array(["units"]).dictionary_encode().cast(other.field(0).type),
+                    *(pa.array([value], field.type) for value, field in zip(row[1:], list(other)[1:], strict=True)),
+                ]
+                writer.write_batch(pa.record_batch(arrays, schema=other))
+        else:
+            path = rewritten(tmp_path / "d.hev", rows=values, schema=other)
+        assert refused(path).code == "encrypted.format"
+
+
+def test_a_compressed_file_is_refused(tmp_path):
+    path = rewritten(tmp_path / "z.hev", options=pa.ipc.IpcWriteOptions(compression="zstd"))
+    assert refused(path).code == "encrypted.format"
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {}, {b"banyan": b""}, {b"banyan": b"[]"}, {b"banyan": b"\xff"}, {b"other": b"1"}, {b"banyan": b"{ }"}, {b"banyan": b'{"a":NaN}'},
+        {b"banyan": b'{"a":1,"a":1}'}, {b"banyan": b"{}", b"more": b"1"}, {b"banyan": b"[" * 100_000}, {b"banyan": b'{"a":"' + b"x" * 600_000 + b'"}'},
+    ],
+)  # fmt: skip
+def test_the_metadata_is_one_canonical_header(tmp_path, metadata):
+    assert refused(rewritten(tmp_path / "m.hev", metadata=metadata)).code == "encrypted.format"
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"ARROW1", b"\0" * 200_000, b"PK\x03\x04" * 40_000, b"ARROW1\0\0" + b"\xff" * 150_000]
+)
+def test_junk_is_refused(tmp_path, content):
+    (tmp_path / "junk.hev").write_bytes(content)
+    assert refused(tmp_path / "junk.hev").code == "encrypted.format"
+    assert refused(tmp_path / "absent.hev").code == "encrypted.format"
+
+
+def test_a_header_is_read_strictly():
+    said = header_of()
+    Header.from_json(said)
+    wrong = (
+        {**said, "more": 1}, {name: value for name, value in said.items() if name != "tool"}, {**said, "schema": "banyan.hev/2"},
+        {**said, "key": "sha256:0"}, {**said, "content": 5}, {**said, "created": "yesterday"}, {**said, "signature": "AAAA"},
+        {**said, "tool": "x" * 100}, {**said, "terms": {**said["terms"], "units": True}}, {**said, "terms": []},
+        {**said, "terms": {**said["terms"], "max_groups": 10**9}}, {**said, "terms": {**said["terms"], "profile": "sum99"}},
+    )  # fmt: skip
+    for each in wrong:
+        with pytest.raises((ValueError, TypeError)):
+            Header.from_json(each)
+
+
+def test_an_expired_key_or_another_profile_encrypts_nothing(tmp_path):
+    said = ProvidersTerms.from_json(SMALL.to_json())
+    for key, code in (
+        (context("sum34", "2026-01-02T00:00:00Z"), "context.expired"),
+        (context("sum58"), "context.profile"),
+    ):
+        with pytest.raises(ProviderRefused) as found:
+            write_hev(
+                tmp_path / "x.hev", VALUES, said, ProvidersContext.from_bytes(key.to_bytes()), signing("hospital-a")
+            )
+        assert found.value.code == code
+
+
+MUTATIONS = """
+import json, random, resource, sys
+from pathlib import Path
+from privacy.encrypted import hev
+resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30))
+whole, folder, seed, count = Path(sys.argv[1]).read_bytes(), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
+expected = hev.Expected.from_json(json.loads(sys.argv[5]))
+chance, found = random.Random(seed), {}
+for number in range(count):
+    blob = bytearray(whole)
+    kind = number % 6
+    if kind == 0:
+        for _ in range(chance.randint(1, 4)):
+            blob[chance.randrange(len(blob))] ^= 1 << chance.randrange(8)
+    elif kind == 1:  # where the Arrow messages are
+        for _ in range(chance.randint(1, 8)):
+            blob[chance.choice([chance.randrange(4096), len(blob) - 1 - chance.randrange(2500)])] = chance.randrange(256)
+    elif kind == 2:
+        del blob[chance.randrange(len(blob)):]
+    elif kind == 3:
+        at = chance.randrange(len(blob)); blob[at:at] = bytes(chance.randrange(1, 4096))
+    elif kind == 4:
+        at = chance.randrange(len(blob) - 16); blob[at:at + 8] = (2**chance.choice([31, 32, 62, 63]) - chance.randrange(2)).to_bytes(8, "little")
+    else:
+        at = chance.randrange(2500); blob[-at - 8:len(blob) - at] = chance.randbytes(8)
+    path = folder / "mutated.hev"
+    path.write_bytes(blob)
+    try:
+        hev.read(path, expected)
+        code = "read"
+    except hev.Refused as refused:
+        assert refused.code and refused.reason
+        code = refused.code
+    found[code] = found.get(code, 0) + 1
+print(json.dumps(found))
+"""
+
+
+def test_two_thousand_mutated_files_are_refused_without_a_crash(tmp_path):
+    (tmp_path / "whole.hev").write_bytes(whole())
+    seed = random.randrange(10**6)
+    said = subprocess.run(
+        [sys.executable, "-c", MUTATIONS, tmp_path / "whole.hev", tmp_path, str(seed), "2000", json.dumps(expected_json(SMALL))],
+        capture_output=True, text=True, timeout=200, check=False,
+    )  # fmt: skip
+    assert said.returncode == 0, (seed, said.stderr[-2000:])
+    found = json.loads(said.stdout)
+    assert sum(found.values()) == 2000
+    assert found.get("read", 0) < 400, "a change between the parts may be none"
+    assert found["encrypted.format"] > 500
+
+
+def test_what_a_mutation_leaves_readable_is_what_was_signed(tmp_path):
+    """Whatever the file looks like: an accepted one has the digest that the provider signed."""
+    profile = profile_named("sum34")
+    path = tmp_path / "w.hev"
+    path.write_bytes(whole())
+    words = next(hev.polynomials(path, EXPECTED, [0]))
+    assert hev.read(path, EXPECTED)["content"] == "sha256:" + hashlib.sha256(words.tobytes()).hexdigest()
+    assert words.shape == profile.shape
