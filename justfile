@@ -101,3 +101,7 @@ bench-programs: images
 # the lanes of a program on one Ray node and on two
 bench-nodes: images
     {{ with_engine }} {{ python }} -m benchmarks.two_nodes
+
+# sums of ciphertexts beside memory and TenSEAL; encryption and decryption
+bench-encrypted: setup
+    {{ python }} -m benchmarks.encrypted

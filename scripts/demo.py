@@ -60,10 +60,10 @@ class Demo:
             )
             self.tokens[name] = added.strip().splitlines()[-1]
         begun = time.monotonic()
-        log = (self.folder / "server.log").open("wb")
-        self.server = subprocess.Popen(
-            [BIN / "banyan-server", "serve"], env=self.environment, cwd=self.folder, stderr=log, stdout=log
-        )
+        with (self.folder / "server.log").open("wb") as log:
+            self.server = subprocess.Popen(
+                [BIN / "banyan-server", "serve"], env=self.environment, cwd=self.folder, stderr=log, stdout=log
+            )
         while not self._is_ready():
             if self.server.poll() is not None or time.monotonic() - begun > READY_SECONDS:
                 raise SystemExit(f"the server did not start; its log is {self.folder / 'server.log'}")

@@ -61,14 +61,14 @@ class KeyHolder:
 
     def start(self) -> None:
         """Serve, and wait until it answers."""
-        log = (self.demo.folder / "keyholder.log").open("ab")
-        self.process = subprocess.Popen(
-            [BIN / "banyan-keyholder", "serve", "--port", str(self.port)],
-            env=self.environment,
-            cwd=self.demo.folder,
-            stdout=log,
-            stderr=log,
-        )
+        with (self.demo.folder / "keyholder.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [BIN / "banyan-keyholder", "serve", "--port", str(self.port)],
+                env=self.environment,
+                cwd=self.demo.folder,
+                stdout=log,
+                stderr=log,
+            )
         until = time.monotonic() + 30
         while time.monotonic() < until:
             try:

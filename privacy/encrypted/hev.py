@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,11 +75,11 @@ def read(path: Path, expected: Expected) -> dict[str, Any]:
         raise Refused("encrypted.format", f"it is not an Arrow file of the form: {type(problem).__name__}") from None
 
 
-def polynomials(path: Path, expected: Expected, wanted: Sequence[int]) -> Iterator[npt.NDArray[np.uint64]]:
-    """The chunks with these numbers (counted over all vectors) of a file that `read` accepted, as views of the mapped file."""
+@contextmanager
+def mapped(path: Path, expected: Expected) -> Iterator[Callable[[int], npt.NDArray[np.uint64]]]:
+    """The chunks of a file that `read` accepted, by number (counted over all vectors), as views of the mapped file."""
     with pa.memory_map(str(path)) as source, pa.ipc.open_file(source) as file:
-        for number in wanted:
-            yield _words(file.get_batch(number), expected)
+        yield lambda number: _words(file.get_batch(number), expected)
 
 
 def _read(path: Path, expected: Expected) -> dict[str, Any]:
@@ -135,7 +136,7 @@ def _check_row(batch: pa.RecordBatch, vector: str, chunk: int, used: int) -> Non
 
 
 def _words(batch: pa.RecordBatch, expected: Expected) -> npt.NDArray[np.uint64]:
-    column = batch.column("poly")
+    column = batch.column(3)
     raw = column.buffers()[1]
     start = column.offset * expected.chunk_bytes
     if len(batch) != 1 or raw is None or raw.size < start + expected.chunk_bytes:

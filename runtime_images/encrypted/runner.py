@@ -7,18 +7,16 @@ total. Nothing here is secret from the service; the container is there because t
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import struct
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-import numpy.typing as npt
 
 sys.path.insert(0, str(Path(__file__).parent))
 import hev  # type: ignore[import-not-found]  # a copy of the service's file lies beside this one in the image
@@ -48,18 +46,15 @@ def read(instruction: Mapping[str, Any]) -> None:
 def add(instruction: Mapping[str, Any]) -> None:
     """Answers with the sum over all files of each of the chunks asked for."""
     expected = hev.Expected.from_json(instruction)
-    for number in instruction["chunks"]:
-        try:
-            total = sums.add(Profile(expected), _chunks(instruction["paths"], expected, number))
-            frame(number, OK, total.astype("<u8", copy=False).tobytes())
-        except (hev.Refused, OSError, ValueError) as problem:
-            sys.stderr.write(f"chunk {number}: {type(problem).__name__}\n")
-            frame(number, FAILED, b"")
-
-
-def _chunks(paths: list[str], expected: hev.Expected, number: int) -> Iterator[npt.NDArray[np.uint64]]:
-    for path in paths:
-        yield from hev.polynomials(Path(path), expected, [number])
+    with contextlib.ExitStack() as files:
+        uploads = [files.enter_context(hev.mapped(Path(path), expected)) for path in instruction["paths"]]
+        for number in instruction["chunks"]:
+            try:
+                total = sums.add(Profile(expected), (chunk_of(number) for chunk_of in uploads))
+                frame(number, OK, total.astype("<u8", copy=False).tobytes())
+            except (hev.Refused, OSError, ValueError) as problem:
+                sys.stderr.write(f"chunk {number}: {type(problem).__name__}\n")
+                frame(number, FAILED, b"")
 
 
 def frame(index: int, status: int, data: bytes) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 IMAGES = CHECKOUT / "runtime_images"
+sys.path.insert(0, str(IMAGES))
+import build
 ROOMS = {path.parent.name for path in CHECKOUT.glob("*/__init__.py")} | {"banyan"}
 
 
@@ -35,12 +37,13 @@ def test_the_build_needs_nothing_but_the_standard_library():
 
 def test_a_runner_needs_only_what_its_image_holds():
     runners = list(IMAGES.glob("*/runner.py"))
-    assert len(runners) == 2
+    assert len(runners) == 3
     for runner in runners:
         lock = (runner.parent / "requirements.lock").read_text()
-        own = {path.stem for path in runner.parent.glob("*.py")}
+        files = [*runner.parent.glob("*.py"), *build.SHARED.get(runner.parent.name, {}).values()]
+        own = {path.stem for path in files}
         assert not own & set(sys.stdlib_module_names)  # they lie in front of it on the path
-        for path in runner.parent.glob("*.py"):
+        for path in files:
             for name in imported(path) - own - set(sys.stdlib_module_names):
                 assert f"\n{name}==" in lock, f"{path} imports {name}"
 

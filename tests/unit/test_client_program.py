@@ -7,6 +7,7 @@ import math
 import os
 from contextlib import suppress
 from decimal import Decimal
+import re
 from pathlib import Path
 from typing import Any
 
@@ -86,13 +87,14 @@ def test_it_is_sent_with_its_text_and_every_number_as_it_was_written(job: Path) 
 
 @pytest.mark.parametrize("name", [str(path.relative_to(EXAMPLES)) for path in sorted(EXAMPLES.glob("*/*.yaml"))])
 def test_the_server_reads_what_is_sent(name: str) -> None:
-    if "\nepsilon:" not in (text := (EXAMPLES / name).read_text()) or "\nasset:" not in text:
+    if not re.search("^epsilon: [0-9]", text := (EXAMPLES / name).read_text(), re.MULTILINE) or "\npurpose: " not in text:
         with pytest.raises(Refused):
             load_job(EXAMPLES / name)
         return
     file = load_job(EXAMPLES / name)
     asked = parsed(file.body)
-    assert asked.kind == ("query" if "query" in file.body else "program")
+    known_by = {"query": "query", "program": "program", "compute": "encrypted"}
+    assert asked.kind == next(kind for field, kind in known_by.items() if field in file.body)
     assert parsed(asked.to_json()) == asked
 
 

@@ -556,6 +556,9 @@ class Slowly(Executor):
             def done(self):
                 return (clock.now() - begun).total_seconds() >= seconds
 
+            def exception(self, timeout=None):
+                return done.exception(timeout)
+
             def result(self, timeout=None):
                 return done.result(timeout)
 

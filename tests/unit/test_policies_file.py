@@ -91,7 +91,7 @@ WRONG = [
     ("purpose", "purpose: marketing"),
     ("purpose", "purpose: []"),
     ("purpose[1]", "purpose: [research, research]"),
-    ("kinds[0]", "kinds: [encrypted]"),
+    ("kinds[0]", "kinds: [training]"),
     ("kinds", "kinds: []"),
     ("assets", "assets: []"),
     ("assets", "assets: flights"),
