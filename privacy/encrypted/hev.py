@@ -149,5 +149,6 @@ def _check_words(words: npt.NDArray[np.uint64], expected: Expected, vector: str,
     for at, modulus in enumerate(expected.moduli):
         if (words[:, :, at] >= np.uint64(modulus)).any():
             raise Refused("encrypted.range", "a coefficient is not below its modulus", vector, chunk)
-    if not words[:, 1].any(axis=(1, 2)).all():
+    # One modulus is enough to read it: what is left there is rounding error.
+    if not words[:, 1].any(axis=2).all():
         raise Refused("encrypted.transparent", "a ciphertext is transparent: anybody could read it", vector, chunk)
