@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
+
 from api import wiring
 from api.wiring import Server
 from audit import log
@@ -18,6 +20,7 @@ from sandbox.docker_runtime import DockerRuntime
 from sandbox.self_check import Check, Verdict, self_check
 from sandbox.spec import OWNER, ContainerSpec
 
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 START_RUNS = 5
 
 
@@ -40,6 +43,7 @@ def examine() -> list[Finding]:
         _tried("log", lambda: _log_holds(server)),
         _tried("tmpfs", lambda: _staging_is_tmpfs(server.settings.staging_folder)),
     ]
+    findings.append(_tried("key holder", lambda: _key_holder(server)))
     findings += [_tried("start time", lambda: _start_time(server)), *_isolation(server), *_programs(server)]
     return findings
 
@@ -74,6 +78,18 @@ def _staging_is_tmpfs(folder: Path) -> str:
     if mount[2] not in {"tmpfs", "ramfs"}:
         return f"WARNING: {place} is {mount[2]}, not tmpfs: plaintext in use would reach a disk"
     return f"{place} is {mount[2]}"
+
+
+def _key_holder(server: Server) -> str:
+    """Whether it answers and is the pinned one; and what it is not good against, which no check here can change."""
+    url = server.settings.key_holder_url
+    if url is None:
+        return "none is set: encrypted assets cannot be taken in"
+    states = server.key_holder.keys().states.values()
+    text = f"{sum(state == 'active' for state in states)} active of {len(states)} keys"
+    if httpx.URL(url).host in LOOPBACK:
+        text += "; WARNING: it runs on this machine, and whoever owns both can open what every provider sent"
+    return f"{text}; neither this server nor it sees a total without noise, unless they act together or this server lies to it"
 
 
 def _start_time(server: Server) -> str:

@@ -36,9 +36,9 @@ def readme_block(name):
     return block[1], block[2].strip()
 
 
-def test_the_demo_ends_well_and_tells_ten_steps(demo):
+def test_the_demo_ends_well_and_tells_eleven_steps(demo):
     assert demo.returncode == 0, demo.stdout + demo.stderr
-    assert re.findall(r"^(\d+)\. ", demo.stdout, re.MULTILINE) == [str(number) for number in range(1, 11)]
+    assert re.findall(r"^(\d+)\. ", demo.stdout, re.MULTILINE) == [str(number) for number in range(1, 12)]
 
 
 def test_the_demo_shows_each_promise(demo):
