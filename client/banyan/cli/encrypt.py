@@ -3,39 +3,47 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.progress import BarColumn, Progress, TextColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 
 from banyan.cli import screen
 from banyan.cli.account import Json
 from banyan.cli.saving import Force, check_output
 from banyan.client import Client
+from banyan.encrypt import signing_key
 from banyan.errors import Refused
 from banyan.textfile import read_bytes
 
 if TYPE_CHECKING:
-    from banyan.encrypt.bounding import Bounds
     from banyan.encrypt.context import PublicContext
+    from banyan.encrypt.declared import Declared
+    from banyan.encrypt.flags import Flags
     from banyan.encrypt.header import Header
-    from banyan.encrypt.rows import Rows
-    from banyan.encrypt.terms import Terms
 
 MOST_CONTEXT_BYTES = 2 << 20
+Told = Callable[[int, int], None]
+ForPrograms = Annotated[bool, typer.Option("--json", help="Print it for programs.")]
 KeyFile = Annotated[
     Path | None, typer.Option("--signing-key", help="Your signing key, if not the usual one.", metavar="FILE")
 ]
 
 
-def provider_key(key_file: KeyFile = None, as_json: Json = False) -> None:
+def provider_key(key_file: KeyFile = None, as_json: ForPrograms = False) -> None:
     """Show the public line of your signing key; the first time, make one that only you can read."""
-    with _extra():
-        from banyan.encrypt import signing_key  # noqa: PLC0415 - needs the extra
     path = key_file or signing_key.default_path()
     line = signing_key.line_of(signing_key.made_or_found(path))
     if as_json:
@@ -48,164 +56,173 @@ def provider_key(key_file: KeyFile = None, as_json: Json = False) -> None:
 def encrypt(
     data: Annotated[Path, typer.Argument(help="Your rows: .csv or .parquet.", metavar="FILE")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Where to write the upload.", metavar="OUT.hev")],
-    declaration: Annotated[
-        Path | None, typer.Option(help="The asset's declaration, which has everything but the key.", metavar="FILE")
-    ] = None,
     asset: Annotated[str | None, typer.Option(help="Take terms and key from the server's asset.")] = None,
-    context: Annotated[
-        Path | None, typer.Option(help="The key holder's public context (.hectx).", metavar="FILE")
-    ] = None,
+    declaration: Annotated[Path | None, typer.Option(help="Take the terms from a declaration.", metavar="FILE")] = None,
+    context: Annotated[Path | None, typer.Option(help="The key holder's public context.", metavar="FILE.hectx")] = None,
     key_holder: Annotated[
-        str | None, typer.Option("--key-holder", help="The key holder's signer, as they told you in person.")
+        str | None, typer.Option(help="The key holder's signer, as they told you in person.", metavar="BASE64")
     ] = None,
-    unit: Annotated[str | None, typer.Option(help="The column that names whom the guarantee protects.")] = None,
+    unit: Annotated[
+        str | None, typer.Option(help="Whom the guarantee protects: patient_id, or patient_id:int.", metavar="COLUMN")
+    ] = None,
+    units: Annotated[int | None, typer.Option(help="About how many units you have; everybody sees it.", min=1)] = None,
     provider: Annotated[str | None, typer.Option(help="Your name as a provider.")] = None,
     population: Annotated[str | None, typer.Option(help="The population that your units belong to.")] = None,
-    units: Annotated[int | None, typer.Option(help="About how many units you have; everybody sees it.")] = None,
-    max_groups: Annotated[int, typer.Option(help="In how many groups a unit counts.", min=1)] = 1,
-    column: Annotated[
-        list[str] | None, typer.Option(help="A column and the bounds of a unit's total: cost:decimal(2),clip=0..1000.")
+    group_by: Annotated[
+        str | None, typer.Option(help="The public groups: 'region=north|south'.", metavar="COLUMN=VALUES")
     ] = None,
-    square: Annotated[list[str] | None, typer.Option(help="A column whose squares are summed too.")] = None,
-    group_by: Annotated[str | None, typer.Option(help="The public groups: region=north|south.")] = None,
+    max_groups: Annotated[int | None, typer.Option(help="In how many groups a unit counts; else 1.", min=1)] = None,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Total a column, with the bounds of a unit's total: 'cost:decimal(2),clip=0..1000'. Or use it in a regression,"
+            " with the bounds of a value: 'age:int,range=0..110'.",
+            metavar="COLUMN",
+        ),
+    ] = None,
+    square: Annotated[
+        list[str] | None, typer.Option(help="Sum a totalled column's squares too.", metavar="COLUMN")
+    ] = None,
+    features: Annotated[str | None, typer.Option(help="Regression: age,stay.", metavar="COLUMNS")] = None,
+    target: Annotated[str | None, typer.Option(help="Regression: what is explained.", metavar="COLUMN")] = None,
+    null_value: Annotated[
+        list[str] | None, typer.Option(help="A text that means an empty cell, such as NA.", metavar="TEXT")
+    ] = None,
     drop_nulls: Annotated[bool, typer.Option("--drop-nulls", help="Leave out rows with an empty cell.")] = False,
     key_file: KeyFile = None,
     force: Force = False,
-    as_json: Json = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print the file's digest only.")] = False,
+    as_json: ForPrograms = False,
 ) -> None:
-    """Encrypt bounded totals of your rows for the key holder, and sign them. No row leaves this machine."""
-    with _extra():
-        from banyan.encrypt import bounding, hev_writer, rows, signing_key  # noqa: PLC0415 - needs the extra
+    """Encrypt bounded totals of your rows for the key holder, and sign them. No row leaves this machine.
+
+    Say what to encrypt with --asset, or with --declaration and --context, or with --context and the options from --unit to --target.
+    """
     check_output(output, force=force)
-    terms, public = _terms_and_key(
-        declaration, asset, context, unit, provider, population, units, max_groups, column, square, group_by
-    )
-    _check_holder(public, key_holder)
+    with _extra():
+        from banyan.encrypt import bounding, hev_writer, rows, words  # noqa: PLC0415 - needs the extra
+        from banyan.encrypt.flags import Flags  # noqa: PLC0415
+    flags = Flags(unit, provider, population, units, max_groups, group_by, column or [], square or [], features, target)
+    declared, public = _sources(asset, declaration, context, flags)
+    declared = replace(declared, null_values=tuple(null_value)) if null_value else declared
+    hev_writer.check_context(public, declared.terms)
+    _check_holder(public, key_holder, quiet=quiet)
     signing = signing_key.opened(key_file or signing_key.default_path())
-    with _progress("reading rows") as told:
-        found = rows.read_rows(data, terms, drop_nulls=drop_nulls, progress=lambda seen: told(seen, None))
-    parts = bounding.bounded(found, terms)
-    with _progress("encrypting") as told:
-        header = hev_writer.write_hev(output, parts.vectors, terms, public, signing, progress=told)
-    _say(output, header, found, parts, as_json=as_json)
+    signing_key.check_declared(signing, declared.signing_key)
+    with _progress("reading rows", TimeRemainingColumn(), quiet=quiet) as told:
+        found = rows.read_rows(data, declared, drop_nulls=drop_nulls, progress=told)
+    parts = bounding.bounded(found, declared.terms)
+    with _progress("encrypting", TimeRemainingColumn(), quiet=quiet) as told:
+        header = hev_writer.write_hev(output, parts.vectors, declared.terms, public, signing, progress=told)
+    _say(output, header, public, words.local(found, parts), quiet=quiet, as_json=as_json)
 
 
 def upload(
     file: Annotated[Path, typer.Argument(help="What banyan encrypt wrote.", metavar="FILE.hev")],
-    asset: Annotated[str, typer.Option(help="Your asset, such as medical/admissions-hospital-a.")],
+    asset: Annotated[
+        str | None, typer.Option(help="Your asset. Without it: the one with the terms that you encrypted under.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Send an upload as the next version of your asset. Earlier versions stay."""
+    with _extra():
+        from banyan.encrypt import upload_fit  # noqa: PLC0415 - needs the extra
+        from banyan.encrypt.declared import of_asset  # noqa: PLC0415
+    header = upload_fit.header_of(file)
     with Client() as client:
-        found = client.ingest(asset, file, file_format="hev")
+        asset = asset or upload_fit.asset_of(header, client.assets(""))
+        declared, public = of_asset(asset, client.asset(asset)), _context(client.context(asset))
+        upload_fit.check_fits(header, asset, declared, public)
+        with _progress("sending", DownloadColumn(), TransferSpeedColumn(), quiet=as_json) as told:
+            found = client.ingest(asset, file, file_format="hev", progress=told)
     if as_json:
         screen.say_json(found)
     else:
         screen.say(f"{found.get('asset')} v{found.get('version')} is {found.get('state')}")
 
 
-def _terms_and_key(
-    declaration: Path | None,
-    asset: str | None,
-    context: Path | None,
-    unit: str | None,
-    provider: str | None,
-    population: str | None,
-    units: int | None,
-    max_groups: int,
-    columns: list[str] | None,
-    squares: list[str] | None,
-    group_by: str | None,
-) -> tuple[Terms, PublicContext]:
-    from banyan.encrypt.context import PublicContext  # noqa: PLC0415 - needs the extra
-    from banyan.encrypt.declared import terms_of_file, terms_said  # noqa: PLC0415
-    from banyan.encrypt.terms import Terms  # noqa: PLC0415
+def _sources(
+    asset: str | None, declaration: Path | None, context: Path | None, flags: Flags
+) -> tuple[Declared, PublicContext]:
+    """The terms from the one place that says them, and the key under which to encrypt."""
+    from banyan.encrypt import declared  # noqa: PLC0415 - needs the extra
+    from banyan.encrypt.flags import of_flags  # noqa: PLC0415
 
+    said = [name for name, value in (("--asset", asset), ("--declaration", declaration)) if value] + flags.given
+    if len(said) > 1 and (asset or declaration):
+        text = f"{said[0]} says all that {', '.join(said[1:])} would say"
+        raise Refused("option.conflict", text, way_out=f"{said[0]} alone")
     if asset is not None:
         with Client() as client:
-            told = client.asset(asset).get("encrypted")
-            raw = client.context(asset)
-        if not isinstance(told, dict):
-            raise Refused("asset.not_encrypted", f"{asset} is not declared as encrypted")
-        terms = Terms.from_json(told["terms"])
-    else:
-        if context is None:
-            raise Refused("option.context", "say under which key to encrypt", way_out="--context key.hectx, or --asset")
-        raw = read_bytes(context, MOST_CONTEXT_BYTES)
-        terms = None
+            found = declared.of_asset(asset, client.asset(asset))
+            raw = client.context(asset) if context is None else read_bytes(context, MOST_CONTEXT_BYTES)
+        return found, _context(raw)
+    if context is None:
+        raise Refused("option.context", "say under which key to encrypt", way_out="--context key.hectx, or --asset ID")
+    public = _context(read_bytes(context, MOST_CONTEXT_BYTES))
+    return declared.of_file(declaration) if declaration else of_flags(flags, public.profile), public
+
+
+def _context(raw: bytes) -> PublicContext:
+    from banyan.encrypt.context import PublicContext  # noqa: PLC0415 - needs the extra
+
     try:
-        public = PublicContext.from_bytes(raw)
+        return PublicContext.from_bytes(raw)
     except ValueError as problem:
-        raise Refused("context.invalid", f"the public context is refused: {problem}") from None
-    if terms is None and declaration is not None:
-        terms = terms_of_file(declaration)
-    if terms is None:
-        needed = {"--unit": unit, "--provider": provider, "--population": population, "--units": units}
-        missing = [name for name, value in needed.items() if value is None]
-        if unit is None or provider is None or population is None or units is None:
-            raise Refused(
-                "option.missing",
-                f"say {', '.join(missing)}",
-                way_out="--declaration FILE has all of it, and so has --asset",
-            )
-        terms = terms_said(
-            provider=provider,
-            unit=unit,
-            population=population,
-            profile=public.profile,
-            group_by=group_by,
-            max_groups=max_groups,
-            columns=columns or [],
-            squares=squares or [],
-            units=units,
+        text = f"this is not a key to encrypt under: {problem}"
+        raise Refused("context.invalid", text, way_out="the .hectx file as the key holder gave it") from None
+
+
+def _check_holder(public: PublicContext, expected: str | None, *, quiet: bool) -> None:
+    """Whoever has the secret half of the key reads all: whose key it is must not be believed to the one who carried it here."""
+    if expected is None and not quiet:
+        screen.note(f"the key is of {public.holder}, it says, whose signer is {public.signer}")
+        screen.note("ask them in person whether that is so, and give the line with --key-holder")
+    if expected is not None and expected != public.signer:
+        raise Refused(
+            "context.signer",
+            f"the key is signed by {public.signer}, which is another key holder than the one you name",
+            way_out="stop, and ask the key holder in person",
         )
-    return terms, public
 
 
-def _check_holder(public: PublicContext, expected: str | None) -> None:
-    if expected is None:
-        screen.note(f"key of {public.holder}, signer {public.signer}: compare it with what they told you")
-    elif expected != public.signer:
-        raise Refused("context.signer", "the public context is signed by another key holder than the one you name")
+def _say(
+    output: Path, header: Header, public: PublicContext, local: dict[str, object], *, quiet: bool, as_json: bool
+) -> None:
+    from banyan.encrypt import words  # noqa: PLC0415 - needs the extra
 
-
-def _say(output: Path, header: Header, found: Rows, parts: Bounds, *, as_json: bool) -> None:
-    terms = header.terms
-    digest = "sha256:" + hashlib.sha256(output.read_bytes()).hexdigest()
-    told: dict[str, Any] = {
-        "file": str(output),
-        "digest": digest,
-        "key": header.key,
-        "vectors": [{"name": vector.name, "numbers": vector.length} for vector in terms.vectors],
-    }
+    with output.open("rb") as file:
+        digest = "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
     if as_json:
-        screen.say_json(told)
-        return
-    screen.say(f"{output}  {output.stat().st_size:,} bytes  {digest}")
-    screen.say(f"under key {header.key}")
-    screen.say(f"bounds signed: a {terms.unit} counts in at most {terms.max_groups} of {len(terms.groups)} groups")
-    for total in terms.totals:
-        unit = 10**total.scale
-        screen.say(
-            f"  its total of {total.column} in a group is between {total.lower / unit:g} and {total.upper / unit:g}"
+        vectors = [{"name": vector.name, "numbers": vector.length} for vector in header.terms.vectors]
+        holder = {"name": public.holder, "signer": public.signer}
+        said = {"file": str(output), "digest": digest, "key": header.key, "key_holder": holder, "vectors": vectors}
+        screen.say_json(said | {"terms": header.terms.to_json(), "only_here": local})
+    elif quiet:
+        screen.say(digest)
+    else:
+        screen.say_fields(
+            [
+                ("File", f"{output}, {output.stat().st_size:,} bytes\n{digest}"),
+                ("Key", header.key),
+                ("Holds", words.contents(header.terms)),
+                ("Signed", words.bounds(header.terms)),
+                ("Only here", words.local_told(local)),
+            ]
         )
-    screen.say(
-        f"only you see this: {found.units:,} units, {len(found.unit):,} rows, {found.dropped:,} left out for nulls;"
-    )
-    cut = ", ".join(f"{count:,} of {name}" for name, count in parts.clamped.items()) or "none"
-    screen.say(f"  totals moved into their bounds: {cut}; groups left out: {parts.groups_left_out:,}")
-    screen.note(f"next: banyan upload {output} --asset …")
+        screen.note(f"next: banyan upload {output}")
 
 
 @contextmanager
-def _progress(what: str) -> Iterator[Any]:
+def _progress(what: str, *columns: ProgressColumn, quiet: bool) -> Iterator[Told | None]:
+    """A bar on a terminal; elsewhere nothing to be told."""
     shown = screen.console(errors=True)
-    if not shown.is_terminal:
-        yield lambda *_: None
+    if quiet or not shown.is_terminal:
+        yield None
         return
-    with Progress(TextColumn("{task.description}"), BarColumn(), console=shown, transient=True) as progress:
-        task = progress.add_task(what, total=None)
-        yield lambda done, of: progress.update(task, completed=done, total=of)
+    with Progress(TextColumn("{task.description}"), BarColumn(), *columns, console=shown, transient=True) as bar:
+        task = bar.add_task(what)
+        yield lambda done, of: bar.update(task, completed=done, total=of)
 
 
 @contextmanager
@@ -215,6 +232,6 @@ def _extra() -> Iterator[None]:
     except ImportError as problem:
         raise Refused(
             "client.no_extra",
-            f"encrypting needs a package that is not installed: {json.dumps(problem.name)}",
+            f"encrypting needs a package that is not installed: {problem.name}",
             way_out="pip install 'banyan-client[encrypt]'",
         ) from None

@@ -1,41 +1,37 @@
 """What leaves a provider's house, before encryption: totals by group to which no privacy unit gave more than the terms allow.
 
-Each unit's part is a function of its own rows only (docs/proofs/encrypted.md). Totals are exact integers.
+Each unit's part is a function of its own rows only (docs/proofs/encrypted.md): the unit's total in a group is clamped, never a row of it,
+since many small rows would pass a bound of rows. Totals are exact whole numbers.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
-from banyan.encrypt.rows import Integers, Rows
-from banyan.encrypt.terms import (
-    GRAM,
-    GRAM_BITS,
-    SQUARE,
-    SUM,
-    UNITS,
-    Bounded,
-    LeastSquares,
-    Terms,
-    gram_norm,
-)
+from banyan.encrypt import exact_sums
+from banyan.encrypt.exact_sums import Integers
+from banyan.encrypt.moments import moments
+from banyan.encrypt.rows import Part, Rows
+from banyan.encrypt.terms import GRAM, SQUARE, SUM, UNITS, Terms
 from banyan.errors import Refused
 
 # A version may hold this many times the units it declares (privacy.schema.EXCESS): plans are made for no more.
 EXCESS = 2
-SAFE = 2**62
-Floats = npt.NDArray[np.float64]
+_DIGEST_BYTES = 16
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """The vectors to encrypt, by name, and what the bounds cut off: for the provider only."""
+    """The vectors to encrypt, by name, and what the bounds cut off: for the provider only.
+
+    clamped          by totalled column, units' totals in a group that were moved to the nearer bound
+    groups_left_out  pairs of unit and group beyond a unit's `max_groups`
+    """
 
     vectors: dict[str, list[int]]
     clamped: dict[str, int]
@@ -50,79 +46,70 @@ def bounded(rows: Rows, terms: Terms) -> Bounds:
             f"there are more than {EXCESS} times the {terms.units:,} units that the terms declare",
             way_out="a declaration with a truer number of units",
         )
-    count = len(terms.groups)
-    pairs, place = np.unique(rows.unit * count + rows.group, return_inverse=True)
-    unit, group = pairs // count, pairs % count
-    keep = _kept(unit, group, rows.names, terms)
-    vectors = {UNITS: np.bincount(group[keep], minlength=count).tolist()}
-    clamped, totals = {}, {}
-    for total in terms.totals:
-        found = _totals(rows.columns[total.column], place, len(pairs))
-        inside = np.clip(found, total.lower, total.upper)
-        clamped[total.column] = int(((found != inside) & keep).sum())
-        totals[total.column] = inside.astype(object)
-        vectors[SUM + total.column] = _by_group(totals[total.column][keep], group[keep], count)
-    for name in terms.squares:
-        away = totals[name][keep] - terms.total(name).centre
-        vectors[SQUARE + name] = _by_group(away * away, group[keep], count)
-    if terms.least_squares is not None:
-        vectors[GRAM] = _moments(rows, terms.least_squares)
-    return Bounds(vectors, clamped, int((~keep).sum()))
-
-
-def _totals(column: Integers, place: Integers, pairs: int) -> npt.NDArray[np.object_] | Integers:
-    """The exact total of each pair of unit and group."""
-    most = int(np.abs(column).max(initial=0))
-    safe = most * int(np.bincount(place, minlength=pairs).max(initial=0)) < SAFE
-    found: npt.NDArray[np.object_] | Integers = np.zeros(pairs, np.int64 if safe else object)
-    np.add.at(found, place, column if safe else column.astype(object))
+    found = Bounds(
+        {vector.name: [0] * vector.length for vector in terms.vectors}, {total.column: 0 for total in terms.totals}, 0
+    )
+    for part in rows.parts:
+        found = _added(found, _of_part(part, terms))
     return found
 
 
-def _by_group(values: npt.NDArray[np.object_], group: Integers, count: int) -> list[int]:
-    found = np.zeros(count, object)
-    np.add.at(found, group, values)
-    return [int(value) for value in found]
+def _added(one: Bounds, other: Bounds) -> Bounds:
+    vectors = {
+        name: [first + second for first, second in zip(values, other.vectors[name], strict=True)]
+        for name, values in one.vectors.items()
+    }
+    clamped = {name: count + other.clamped[name] for name, count in one.clamped.items()}
+    return Bounds(vectors, clamped, one.groups_left_out + other.groups_left_out)
 
 
-def _kept(unit: Integers, group: Integers, names: Sequence[str], terms: Terms) -> npt.NDArray[np.bool_]:
-    """Which pairs count: all of a unit with at most `max_groups` groups, else exactly so many.
+def _of_part(part: Part, terms: Terms) -> Bounds:
+    count = len(terms.groups)
+    pair = part.unit.astype(np.int64) * count + part.group
+    order = np.argsort(pair, kind="stable")
+    pair = pair[order]
+    starts = np.flatnonzero(np.r_[True, pair[1:] != pair[:-1]])
+    unit, group = np.divmod(pair[starts], count)
+    keep = _kept(unit, group, part.names, terms)
+    inside = group[keep]
+    vectors = {UNITS: np.bincount(inside, minlength=count).tolist()}
+    clamped, totals = {}, {}
+    for total in terms.totals:
+        found = exact_sums.saturated(*exact_sums.runs(part.columns[total.column][order], starts))[keep]
+        within = totals[total.column] = np.clip(found, total.lower, total.upper)
+        clamped[total.column] = int((found != within).sum())
+        vectors[SUM + total.column] = exact_sums.by_place(within, inside, count)
+    for name in terms.squares:
+        away = totals[name] - terms.total(name).centre
+        vectors[SQUARE + name] = exact_sums.squares_by_place(away, inside, count)
+    if terms.least_squares is not None:
+        first_of_unit = starts[np.flatnonzero(np.r_[True, unit[1:] != unit[:-1]])]
+        vectors[GRAM] = moments(part.columns, order, first_of_unit, terms.least_squares)
+    return Bounds(vectors, clamped, int((~keep).sum()))
+
+
+def _kept(unit: Integers, group: Integers, names: pa.Array, terms: Terms) -> npt.NDArray[np.bool_]:
+    """Which pairs of unit and group count: all of a unit with at most `max_groups` groups, else exactly so many.
 
     The choice is by a hash of the texts of unit and group, never by their numbers, which would hang on other units (design R1).
     """
+    sizes = np.bincount(unit)
+    crowded = np.flatnonzero(sizes[unit] > terms.max_groups)
     keep = np.ones(len(unit), np.bool_)
-    starts = np.flatnonzero(np.r_[True, unit[1:] != unit[:-1]])
-    sizes = np.diff(np.r_[starts, len(unit)])
-    for start, size in zip(starts[sizes > terms.max_groups], sizes[sizes > terms.max_groups], strict=True):
-        places = range(int(start), int(start + size))
-        order = sorted(places, key=lambda at: _order(names[int(unit[at])], terms.groups[group[at]]))
-        keep[order[terms.max_groups :]] = False
+    if not len(crowded):
+        return keep
+    texts = names.take(pa.array(unit[crowded])).to_pylist()
+    labels = [label.encode() for label in terms.groups]
+    digests = [_hash(text.encode(), labels[at]) for text, at in zip(texts, group[crowded].tolist(), strict=True)]
+    words = np.frombuffer(b"".join(digests), ">u8").astype(np.uint64).reshape(-1, 2)
+    owner = unit[crowded]
+    ranked = np.lexsort((words[:, 1], words[:, 0], owner))
+    # The pairs of a unit stand together in `ranked`: a pair's rank is its distance from the first of them.
+    _, first, pairs = np.unique(owner[ranked], return_index=True, return_counts=True)
+    rank = np.arange(len(ranked)) - np.repeat(first, pairs)
+    keep[crowded[ranked[rank >= terms.max_groups]]] = False
     return keep
 
 
-def _order(unit: str, group: str) -> bytes:
-    said = unit.encode()
-    return blake2b(len(said).to_bytes(8, "big") + said + group.encode(), digest_size=16).digest()
-
-
-def _moments(rows: Rows, regression: LeastSquares) -> list[int]:
-    """The sum of the units' rounded matrices, of which each is within the norm that the terms promise."""
-    size = regression.size
-    weights = [np.ones(rows.units)]
-    weights += [_normal(rows, column) for column in (*regression.features, regression.target)]
-    scaled = np.stack(weights) / math.sqrt(size)
-    upper = np.triu_indices(size)
-    parts = np.rint(scaled[upper[0]] * scaled[upper[1]] * 2**GRAM_BITS).astype(np.int64)
-    norms = (parts.astype(object) ** 2).sum(axis=0)
-    if int(max(norms, default=0)) > gram_norm(size) ** 2:
-        raise RuntimeError("a unit's part is larger than its bound")
-    return [int(total) for total in parts.sum(axis=1)]
-
-
-def _normal(rows: Rows, column: Bounded) -> Floats:
-    """Each unit's mean over its rows, mapped by the declared bounds to [-1, 1] and clamped there."""
-    values = np.clip(rows.columns[column.column], column.lower, column.upper).astype(np.float64)
-    sums = np.bincount(rows.unit, values, minlength=rows.units)
-    counts = np.bincount(rows.unit, minlength=rows.units)
-    half, middle = (column.upper - column.lower) / 2, (column.upper + column.lower) / 2
-    return np.clip((sums / counts - middle) / half, -1.0, 1.0)
+def _hash(unit: bytes, group: bytes) -> bytes:
+    return blake2b(len(unit).to_bytes(8, "big") + unit + group, digest_size=_DIGEST_BYTES).digest()

@@ -1,126 +1,133 @@
-"""From a declaration file, or from what is said on the command line, to the terms under which a provider encrypts."""
+"""What an asset's declaration says to its provider: the terms, how cells are read, and whose signature is expected.
+
+Of a declaration file only that much is read. The server reads all of it when the asset is registered, and more closely.
+"""
 
 from __future__ import annotations
 
-import re
+import unicodedata
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from banyan.encrypt.declaration_file import Field, read_declaration
 from banyan.encrypt.terms import Bounded, LeastSquares, Terms
 from banyan.errors import Refused
-from banyan.textfile import read_text
 
-ALL = "all"
-_COLUMN = re.compile(
-    r"(?P<name>\w+):(?P<type>int|decimal\((?P<scale>\d)\)),clip=(?P<lower>-?[\d.]+)\.\.(?P<upper>-?[\d.]+)"
-)
+# The one group of terms without `group_by`.
+ALL = ("all",)
+_DIGITS = 60
 
 
-def terms_of_file(path: Path) -> Terms:
-    """The terms in a declaration file. Raises Refused (`declaration.…`); the server reads the same file more closely."""
-    try:
-        said = yaml.load(read_text(path), yaml.BaseLoader)  # noqa: S506 - only texts, lists and maps
-    except yaml.YAMLError:
-        raise Refused("declaration.syntax", f"{path} is not YAML") from None
-    try:
-        return _terms(said)
-    except (KeyError, TypeError, AttributeError) as problem:
-        raise Refused(
-            "declaration.incomplete",
-            f"{path} does not declare an encrypted asset: {problem} is missing or of another form",
-        ) from None
-    except (ValueError, InvalidOperation) as problem:
-        raise Refused("declaration.value", f"{path}: {problem}") from None
+@dataclass(frozen=True)
+class Declared:
+    """See the module.
+
+    whole_units  the unit column is an `int`: 7, 07 and 7.0 are one unit
+    null_values  the texts that mean that a cell holds nothing
+    signing_key  the provider's Ed25519 public key in base64; None where nothing says it
+    """
+
+    terms: Terms
+    whole_units: bool = False
+    null_values: tuple[str, ...] = ("",)
+    signing_key: str | None = None
 
 
-def _terms(said: Mapping[str, Any]) -> Terms:
-    population, columns, own = said["population"], said["columns"], said["encrypted"]
+def of_file(path: Path) -> Declared:
+    """What a declaration file says. Raises Refused (`declaration.…`) with the place in the file."""
+    whole = read_declaration(path)
+    population, columns, own = whole.member("population"), whole.member("columns"), whole.member("encrypted")
+    unit = population.member("unit").text()
+    csv = whole.get("csv")
+    null_values = csv.get("null_values") if csv else None
     group_by = own.get("group_by")
-    squares = own.get("squares") or []
-    regression = own.get("least_squares")
-    return Terms(
-        provider=own["provider"],
-        unit=population["unit"],
-        population=population["name"],
-        profile=own["profile"],
-        group_by=group_by,
-        groups=tuple(columns[group_by]["values"]) if group_by else (ALL,),
-        max_groups=int(own.get("max_groups") or 1),
-        totals=tuple(_bounded(name, _scale(columns[name]), *ends) for name, ends in (own.get("totals") or {}).items()),
-        squares=tuple(squares),
-        least_squares=None
-        if not regression
-        else LeastSquares(
-            tuple(_of_column(name, columns[name]) for name in regression["features"]),
-            _of_column(regression["target"], columns[regression["target"]]),
-        ),
-        units=int(said["size"]["units"]),
-    )
-
-
-def _scale(column: Mapping[str, Any]) -> int:
-    return int(column.get("scale") or 0) if column["type"] == "decimal" else 0
-
-
-def _of_column(name: str, column: Mapping[str, Any]) -> Bounded:
-    return _bounded(name, _scale(column), column["lower"], column["upper"])
-
-
-def _bounded(name: str, scale: int, lower: str, upper: str) -> Bounded:
-    ends = [Decimal(end).scaleb(scale) for end in (lower, upper)]
-    if any(end != end.to_integral_value() for end in ends):
-        raise ValueError(f"the bounds of {name} have more than {scale} decimals")
-    return Bounded(name, scale, int(ends[0]), int(ends[1]))
-
-
-def terms_said(
-    *,
-    provider: str,
-    unit: str,
-    population: str,
-    profile: str,
-    group_by: str | None,
-    max_groups: int,
-    columns: Sequence[str],
-    squares: Sequence[str],
-    units: int,
-) -> Terms:
-    """The terms that options on the command line say. Raises Refused (`option.…`), naming the option."""
-    name, mark, values = (group_by or "").partition("=")
-    if group_by and not mark:
-        raise Refused(
-            "option.group_by",
-            "the groups are public, so they are said and never read from the data",
-            way_out=f"--group-by {name}=north|south|west, or --declaration FILE",
-        )
+    totals = own.get("totals")
+    squares, regression = own.get("squares"), own.get("least_squares")
+    kind = columns.member(unit).member("type").text()
     try:
-        return Terms(
-            provider=provider,
+        terms = Terms(
+            provider=own.member("provider").text(),
             unit=unit,
-            population=population,
-            profile=profile,
-            group_by=name or None,
-            groups=tuple(values.split("|")) if group_by else (ALL,),
-            max_groups=max_groups,
-            totals=tuple(_column(column) for column in columns),
-            squares=tuple(squares),
-            least_squares=None,
-            units=units,
+            population=population.member("name").text(),
+            profile=own.member("profile").text(),
+            group_by=group_by.text() if group_by else None,
+            groups=_values(columns.member(group_by.text())) if group_by else ALL,
+            max_groups=most.whole() if (most := own.get("max_groups")) else 1,
+            totals=tuple(_total(name, ends, columns) for name, ends in totals.members()) if totals else (),
+            squares=tuple(squares.texts()) if squares else (),
+            least_squares=None if regression is None else _regression(regression, columns),
+            units=whole.member("size").member("units").whole(),
         )
-    except (ValueError, InvalidOperation) as problem:
-        raise Refused("option.terms", f"this cannot be encrypted: {problem}") from None
+    except ValueError as problem:
+        raise own.refused(f"this cannot be encrypted: {problem}") from None
+    nulls = tuple(null_values.texts()) if null_values else ("",)
+    return Declared(terms, kind == "int", nulls, own.member("signing_key").text())
 
 
-def _column(text: str) -> Bounded:
-    found = _COLUMN.fullmatch(text)
-    if found is None:
-        raise Refused(
-            "option.column",
-            f'"{text}" is not a column with the bounds of a unit\'s total',
-            way_out="--column cost:decimal(2),clip=0..1000000 or --column visits:int,clip=0..50",
-        )
-    return _bounded(found["name"], int(found["scale"] or 0), found["lower"], found["upper"])
+def of_asset(asset: str, entry: Mapping[str, Any]) -> Declared:
+    """What the server's catalogue says of an asset. Raises Refused (`asset.not_encrypted`, `server.strange_answer`)."""
+    told = entry.get("encrypted")
+    if told is None:
+        raise Refused("asset.not_encrypted", f"{asset} is not declared as encrypted", way_out="banyan assets ingest")
+    try:
+        terms, key, kind = told["terms"], told["signing_key"], entry["population"]["unit_type"]
+        return Declared(Terms.from_json(terms), kind == "int", signing_key=str(key))
+    except (KeyError, TypeError, ValueError):
+        text = "the server declares terms that this version of the tool does not know"
+        raise Refused("server.strange_answer", text, way_out="a newer version of banyan-client") from None
+
+
+def on_grid(name: str, scale: int, ends: Sequence[str]) -> Bounded:
+    """A column with its bounds, given as decimal texts. Raises ValueError."""
+    found = []
+    for end in ends:
+        try:
+            sign, digits, exponent = Decimal(end if len(end) <= _DIGITS else "").as_tuple()
+        except InvalidOperation:
+            raise ValueError(f"a bound of {name} is not a number") from None
+        if not isinstance(exponent, int) or abs(exponent) > _DIGITS:
+            raise ValueError(f"a bound of {name} is not a number that can be")
+        number, rest = int("".join(map(str, digits))), 0
+        if (shift := exponent + scale) < 0:
+            number, rest = divmod(number, 10**-shift)
+        if rest:
+            raise ValueError(f"a bound of {name} has more than {scale} decimals")
+        found.append((-number if sign else number) * 10 ** max(shift, 0))
+    return Bounded(name, scale, found[0], found[1])
+
+
+def _values(column: Field) -> tuple[str, ...]:
+    return tuple(unicodedata.normalize("NFC", value) for value in column.member("values").texts())
+
+
+def _total(name: str, ends: Field, columns: Field) -> Bounded:
+    return _placed(ends, name, _scale(columns.member(name)), ends.texts())
+
+
+def _regression(said: Field, columns: Field) -> LeastSquares:
+    features = tuple(_of_column(name, columns) for name in said.member("features").texts())
+    return LeastSquares(features, _of_column(said.member("target").text(), columns))
+
+
+def _of_column(name: str, columns: Field) -> Bounded:
+    column = columns.member(name)
+    return _placed(column, name, _scale(column), [column.member(end).text() for end in ("lower", "upper")])
+
+
+def _placed(field: Field, name: str, scale: int, ends: Sequence[str]) -> Bounded:
+    if len(ends) != 2:
+        raise field.refused(f"{name} needs its lower and its upper end", f"{name}: [0, 100000]")
+    try:
+        return on_grid(name, scale, ends)
+    except ValueError as problem:
+        raise field.refused(str(problem), f"{name}: [0, 100000], with at most {scale} decimals") from None
+
+
+def _scale(column: Field) -> int:
+    kind = column.member("type")
+    if kind.text() not in ("int", "decimal"):
+        raise kind.refused("what is totalled is a column of type int or decimal")
+    return column.member("scale").whole() if kind.text() == "decimal" else 0

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+import secrets
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -22,7 +25,34 @@ from banyan.errors import Refused
 from banyan.textfile import unreadable
 
 METADATA = "banyan"
+# Numbers encrypted, and how many there are.
 Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Up to as many numbers of a vector as a ciphertext has slots; `words` are the raw polynomials."""
+
+    vector: str
+    number: int
+    used: int
+    words: bytes
+
+
+def check_context(context: PublicContext, terms: Terms) -> None:
+    """Raise Refused (`context.profile`, `context.expired`) unless data of these terms may be encrypted under this key now."""
+    if context.profile != terms.profile:
+        raise Refused(
+            "context.profile",
+            f"the public key is of the profile {context.profile}, and the terms say {terms.profile}",
+            way_out="the key holder's context for the other profile, or --asset, which fetches it",
+        )
+    if not context.takes_data_at(datetime.now(UTC)):  # noqa: TID251 - the provider's own clock
+        raise Refused(
+            "context.expired",
+            f"the key takes no new data since {context.expires}",
+            way_out="the key holder's present context, or --asset, which fetches it",
+        )
 
 
 def write_hev(
@@ -33,24 +63,40 @@ def write_hev(
     signing: Ed25519PrivateKey,
     progress: Progress | None = None,
 ) -> Header:
-    """Write the upload; its signed header. Raises Refused (`context.profile`, `context.expired`)."""
-    _check_context(context, terms)
+    """Write the upload, whole or not at all; its signed header. Raises Refused (`context.profile`, `context.expired`, `file.unusable`)."""
+    check_context(context, terms)
+    chunks, in_all = [], sum(vector.length for vector in terms.vectors)
+    done = 0
+    for chunk in _encrypted(vectors, terms, context):
+        chunks.append(chunk)
+        done += chunk.used
+        if progress is not None:
+            progress(done, in_all)
+    content = hashlib.sha256()
+    for chunk in chunks:
+        content.update(chunk.words)
+    header = _signed(terms, context.key, "sha256:" + content.hexdigest(), signing)
+    fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        _write(fresh, chunks, header, profile_named(terms.profile).chunk_bytes)
+        fresh.replace(path)
+    except OSError as problem:
+        with contextlib.suppress(OSError):
+            fresh.unlink()
+        raise unreadable(path, problem) from None
+    return header
+
+
+def _encrypted(vectors: Mapping[str, Sequence[int]], terms: Terms, context: PublicContext) -> Iterator[Chunk]:
     profile = profile_named(terms.profile)
-    chunks: list[tuple[str, int, int, bytes]] = []
-    content, in_all = hashlib.sha256(), sum(profile.chunks_of(vector.length) for vector in terms.vectors)
     for vector in terms.vectors:
         values = vectors[vector.name]
-        for chunk in range(profile.chunks_of(vector.length)):
-            part = list(values[chunk * profile.slots : (chunk + 1) * profile.slots])
+        for number in range(profile.chunks_of(vector.length)):
+            part = list(values[number * profile.slots : (number + 1) * profile.slots])
+            # Every slot is given a value here: the library would repeat a shorter vector over all of them.
             padded = part + [0] * (profile.slots - len(part))
             words = encrypt(context.public, profile, padded).astype("<u8").tobytes()
-            content.update(words)
-            chunks.append((vector.name, chunk, len(part), words))
-            if progress is not None:
-                progress(len(chunks), in_all)
-    header = _signed(terms, context.key, "sha256:" + content.hexdigest(), signing)
-    _write(path, chunks, header, profile.chunk_bytes)
-    return header
+            yield Chunk(vector.name, number, len(part), words)
 
 
 def _signed(terms: Terms, key: str, content: str, signing: Ed25519PrivateKey) -> Header:
@@ -58,30 +104,15 @@ def _signed(terms: Terms, key: str, content: str, signing: Ed25519PrivateKey) ->
     unsigned = base64.b64encode(bytes(SIGNATURE_BYTES)).decode()
     header = Header(terms, key, content, created, f"banyan {version('banyan-client')}", unsigned)
     signature = base64.b64encode(signing.sign(header.signed())).decode()
-    return Header(terms, key, content, created, header.tool, signature)
+    return replace(header, signature=signature)
 
 
-def _check_context(context: PublicContext, terms: Terms) -> None:
-    if context.profile != terms.profile:
-        raise Refused(
-            "context.profile", f"the public key is of the profile {context.profile}, the terms say {terms.profile}"
-        )
-    if not context.takes_data_at(datetime.now(UTC)):  # noqa: TID251 - the provider's own clock
-        raise Refused(
-            "context.expired",
-            f"the key takes no new data since {context.expires[:10]}",
-            way_out="fetch the present one",
-        )
-
-
-def _write(path: Path, chunks: Sequence[tuple[str, int, int, bytes]], header: Header, chunk_bytes: int) -> None:
+def _write(path: Path, chunks: Sequence[Chunk], header: Header, chunk_bytes: int) -> None:
     fields = [("vector", pa.string()), ("chunk", pa.int32()), ("used", pa.int32()), ("poly", pa.binary(chunk_bytes))]
     plain = pa.schema([pa.field(name, kind, nullable=False) for name, kind in fields])
     schema = plain.with_metadata({METADATA: rfc8785.dumps(header.to_json())})
-    try:
-        with path.open("wb") as file, pa.ipc.new_file(file, schema) as writer:
-            for row in chunks:
-                arrays = [pa.array([value], kind) for value, (_, kind) in zip(row, fields, strict=True)]
-                writer.write_batch(pa.record_batch(arrays, schema=schema))
-    except OSError as problem:
-        raise unreadable(path, problem) from None
+    with path.open("wb") as file, pa.ipc.new_file(file, schema) as writer:
+        for chunk in chunks:
+            row = (chunk.vector, chunk.number, chunk.used, chunk.words)
+            arrays = [pa.array([value], kind) for value, (_, kind) in zip(row, fields, strict=True)]
+            writer.write_batch(pa.record_batch(arrays, schema=schema))

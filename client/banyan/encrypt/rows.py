@@ -1,184 +1,189 @@
-"""Reads a provider's file and checks every cell that is needed: exact numbers on a grid, known groups, no empty unit."""
+"""Which rows of a provider's file count, each as whole numbers: every cell that is needed is looked at, and what does not fit is refused.
+
+The file is read in batches. What is kept of a row is its unit's text, its group's number, and its numbers on their grids; rows are laid
+into parts by a hash of the unit, so that all rows of a unit are in one part, and what follows is done a part at a time.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.csv
-import pyarrow.parquet as pq
 
+from banyan.encrypt import cells
+from banyan.encrypt.cells import CellFault, Flags, Integers
+from banyan.encrypt.declared import Declared
+from banyan.encrypt.table_file import Batch, Table, open_table
 from banyan.encrypt.terms import Bounded, Terms
+from banyan.encrypt.text_hash import Repeats, TextHash
 from banyan.errors import Refused
 
-Integers = npt.NDArray[np.int64]
-LARGEST = 2**62
-BATCH_BYTES = 8 << 20
-Progress = Callable[[int], None]
+# How much of the file is read, and of how much.
+Progress = Callable[[int, int], None]
+Codes = npt.NDArray[np.int32]
+Groups = npt.NDArray[np.uint16]
+# So many bits of its unit's hash say which part a row is laid into.
+PART_BITS = 5
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some units with all their rows: of each row its unit's number, its group's number, and by column its number on the grid.
+
+    `names` are the units' texts, by number.
+    """
+
+    unit: Codes
+    group: Groups
+    columns: Mapping[str, Integers]
+    names: pa.Array
 
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows that count, one entry a row: the unit's number, the group's, and each column on its grid.
+    """The rows that count.
 
-    `names` are the units' own texts by number; `dropped` is how many rows had a null and were left out.
+    dropped   rows left out because a cell that is needed holds nothing
+    repeated  rows of the file that repeat another one in every cell
     """
 
-    unit: Integers
-    group: Integers
-    columns: dict[str, Integers]
-    names: tuple[str, ...]
+    parts: tuple[Part, ...]
     dropped: int
+    repeated: int
 
     @property
     def units(self) -> int:
         """How many units there are."""
-        return len(self.names)
+        return sum(len(part.names) for part in self.parts)
+
+    def __len__(self) -> int:
+        return sum(len(part.unit) for part in self.parts)
 
 
-def read_rows(path: Path, terms: Terms, *, drop_nulls: bool, progress: Progress | None = None) -> Rows:
-    """The rows of a CSV or Parquet file. Raises Refused (`data.…`) with row and column; rows count from 1, the header is none."""
-    bounded = {total.column: total for total in terms.totals}
-    if terms.least_squares is not None:
-        bounded |= {each.column: each for each in (*terms.least_squares.features, terms.least_squares.target)}
-    names = [terms.unit, *([terms.group_by] if terms.group_by else []), *bounded]
-    known: dict[str, int] = {}
-    parts: list[tuple[Integers, Integers, dict[str, Integers]]] = []
-    seen = dropped = 0
-    for batch in _batches(path, names):
-        texts = {name: _texts(batch.column(name)) for name in names}
-        keep = _kept(texts, seen, drop_nulls=drop_nulls)
-        dropped += int((~keep).sum())
-        places = np.flatnonzero(keep) + seen
-        kept = {name: column.filter(pa.array(keep)) for name, column in texts.items()}
-        unit = _coded(kept[terms.unit], lambda text: known.setdefault(text, len(known)))
-        group = _groups(kept[terms.group_by], terms, places) if terms.group_by else np.zeros(len(unit), np.int64)
-        columns = {name: _numbers(kept[name], each, places) for name, each in bounded.items()}
-        parts.append((unit, group, columns))
-        seen += batch.num_rows
+def bounded_columns(terms: Terms) -> dict[str, Bounded]:
+    """The columns whose numbers are needed, each with its grid. Raises Refused (`option.column`) for one with two grids."""
+    regression = terms.least_squares
+    others = [] if regression is None else [*regression.features, regression.target]
+    found: dict[str, Bounded] = {}
+    for each in (*terms.totals, *others):
+        if found.setdefault(each.column, each).scale != each.scale:
+            raise Refused("option.column", f"the terms give {each.column} two different numbers of decimals")
+    return found
+
+
+def read_rows(path: Path, declared: Declared, *, drop_nulls: bool, progress: Progress | None = None) -> Rows:
+    """The rows of a CSV or Parquet file.
+
+    Raises Refused (`data.…`) with file, line and column: for a cell that holds nothing (`data.null`; with `drop_nulls` its row is left
+    out), is no number or has more digits than its column (`data.number`), is no public group (`data.group`) or no unit (`data.unit`);
+    for a missing or doubled column (`data.column`), no row at all (`data.empty`), and a file that cannot be read.
+    """
+    terms = declared.terms
+    needed = dict.fromkeys([terms.unit, *([terms.group_by] if terms.group_by else []), *bounded_columns(terms)])
+    table = open_table(path, needed)
+    reading = _Reading(table, declared, list(needed), drop_nulls=drop_nulls)
+    for batch in table.batches():
+        reading.take(batch)
         if progress is not None:
-            progress(seen)
-    if not parts or not known:
-        raise Refused("data.empty", f"{path.name} has no rows")
-    return Rows(
-        np.concatenate([part[0] for part in parts]),
-        np.concatenate([part[1] for part in parts]),
-        {name: np.concatenate([part[2][name] for part in parts]) for name in bounded},
-        tuple(known),
-        dropped,
-    )
+            progress(batch.done, batch.of)
+    return reading.rows()
 
 
-def _batches(path: Path, names: list[str]) -> Iterator[pa.RecordBatch]:
-    try:
-        if path.suffix.lower() == ".parquet":
-            file = pq.ParquetFile(path)
-            _check_columns(path, file.schema_arrow.names, names)
-            yield from file.iter_batches(columns=list(dict.fromkeys(names)))
-            return
-        if path.suffix.lower() != ".csv":
-            raise Refused("data.format", f"{path.name} is of no known format", way_out=".csv or .parquet")
-        reading = pa.csv.ReadOptions(block_size=BATCH_BYTES)
-        with path.open("rb") as plain:
-            header = plain.readline(1 << 20)
-        _check_columns(path, pa.csv.read_csv(pa.BufferReader(header)).column_names, names)
-        converting = pa.csv.ConvertOptions(
-            column_types=dict.fromkeys(names, pa.string()),
-            include_columns=list(dict.fromkeys(names)),
-            strings_can_be_null=True,
-            null_values=["", "NA"],
-            quoted_strings_can_be_null=True,
-        )
-        with pa.csv.open_csv(path, read_options=reading, convert_options=converting) as reader:
-            yield from reader
-    except (pa.ArrowException, OSError) as problem:
-        said = str(problem).splitlines()[0][:200] if isinstance(problem, pa.ArrowInvalid) else "cannot be read"
-        raise Refused("data.unreadable", f"{path.name}: {said}") from None
+@dataclass
+class _Bucket:
+    """What was read of a part so far, in batches."""
+
+    units: list[pa.Array]
+    groups: list[Groups]
+    numbers: dict[str, list[Integers]]
+
+    def part(self) -> Part:
+        """The part; the bucket is empty afterwards."""
+        units = pa.chunked_array(self.units).combine_chunks().dictionary_encode()
+        self.units.clear()
+        columns = {name: np.concatenate(self.numbers.pop(name)) for name in list(self.numbers)}
+        return Part(np.asarray(units.indices), np.concatenate(self.groups), columns, units.dictionary)
 
 
-def _check_columns(path: Path, found: list[str], names: list[str]) -> None:
-    for name in names:
-        if found.count(name) != 1:
-            told = "has no column" if name not in found else "has more than one column"
-            raise Refused("data.column", f"{path.name} {told} {name}", way_out=f"its columns: {', '.join(found[:40])}")
+class _Reading:
+    """What was read so far."""
 
+    def __init__(self, table: Table, declared: Declared, needed: list[str], *, drop_nulls: bool) -> None:
+        self._table, self._declared, self._drop_nulls = table, declared, drop_nulls
+        self._needed = {name: table.names.index(name) for name in needed}
+        self._bounded = bounded_columns(declared.terms)
+        self._groups = pa.array(declared.terms.groups, pa.string())
+        self._buckets = [_Bucket([], [], {name: [] for name in self._bounded}) for _ in range(1 << PART_BITS)]
+        self._hash, self._repeats = TextHash(), Repeats()
+        self._seen = self._dropped = 0
 
-def _texts(column: pa.Array) -> pa.Array:
-    """As texts, from which numbers are read exactly; a float has its shortest text."""
-    return pc.cast(column, pa.string())
-
-
-def _kept(texts: dict[str, pa.Array], before: int, *, drop_nulls: bool) -> npt.NDArray[np.bool_]:
-    first = next(iter(texts.values()))
-    keep = np.ones(len(first), np.bool_)
-    for name, column in texts.items():
-        empty = np.asarray(pc.is_null(column)) | np.asarray(
-            pc.fill_null(pc.equal(pc.utf8_trim_whitespace(column), ""), True)
-        )
-        if empty.any() and not drop_nulls:
-            raise Refused(
-                "data.null",
-                f"row {before + int(np.flatnonzero(empty)[0]) + 1:,} has nothing in the column {name}",
-                way_out="--drop-nulls leaves such rows out, and says how many",
-            )
-        keep &= ~empty
-    return keep
-
-
-def _coded(column: pa.Array, number_of: Callable[[str], int]) -> Integers:
-    """Each row's number, by a function of its text that is called once a distinct text of the batch."""
-    coded = column.dictionary_encode()
-    numbers = np.array([number_of(text) for text in coded.dictionary.to_pylist()], np.int64)
-    return numbers[coded.indices.to_numpy(zero_copy_only=False)] if len(numbers) else np.zeros(0, np.int64)
-
-
-def _groups(column: pa.Array, terms: Terms, places: npt.NDArray[Any]) -> Integers:
-    at = {group: number for number, group in enumerate(terms.groups)}
-    found = _coded(column, lambda text: at.get(text, -1))
-    if (found < 0).any():
-        row = int(places[int(np.flatnonzero(found < 0)[0])]) + 1
-        raise Refused(
-            "data.group",
-            f"row {row:,} has another {terms.group_by} than the public ones",
-            way_out=f"one of {', '.join(terms.groups[:20])}",
-        )
-    return found
-
-
-def _numbers(column: pa.Array, bounded: Bounded, places: npt.NDArray[Any]) -> Integers:
-    """The cells as whole numbers on the column's grid."""
-    wrong: dict[str, str] = {}
-
-    def number_of(text: str) -> int:
+    def take(self, batch: Batch) -> None:
+        """Check and keep a batch."""
+        self._repeats.take(batch.columns)
+        texts = {name: batch.columns[at] for name, at in self._needed.items()}
+        keep = self._kept(texts)
+        places = np.flatnonzero(keep)
+        if len(places) < batch.rows:
+            chosen = pa.array(keep)
+            texts = {name: column.filter(chosen) for name, column in texts.items()}
+        terms = self._declared.terms
+        name = terms.unit
         try:
-            number = Decimal(text.strip()).scaleb(bounded.scale)
-        except InvalidOperation:
-            number = Decimal("nan")
-        if not number.is_finite():
-            wrong.setdefault(text, "is not a number")
-            return 0
-        if number != number.to_integral_value():
-            wrong.setdefault(text, f"has more than {bounded.scale} decimals")
-            return 0
-        if abs(number) > LARGEST:
-            wrong.setdefault(text, "is too large")
-            return 0
-        return int(number)
+            unit = cells.units(texts[name], whole=self._declared.whole_units)
+            group = np.zeros(len(places), np.uint16)
+            if terms.group_by is not None:
+                name = terms.group_by
+                group = cells.groups(texts[name], self._groups).astype(np.uint16)
+            numbers = {}
+            for name, bounded in self._bounded.items():
+                numbers[name] = cells.numbers(texts[name], bounded)
+        except CellFault as fault:
+            raise self._refused(fault, int(places[fault.at]), name) from None
+        self._lay(unit, group, numbers)
+        self._seen += batch.rows
+        self._dropped += batch.rows - len(places)
 
-    found = _coded(column, number_of)
-    if wrong:
-        text, why = next(iter(wrong.items()))
-        row = int(places[column.to_pylist().index(text)]) + 1
-        raise Refused(
-            "data.number",
-            f"row {row:,}, column {bounded.column}: the value {why}",
-            way_out=f"a decimal number with at most {bounded.scale} decimals",
-        )
-    return found
+    def rows(self) -> Rows:
+        """All of them. Raises Refused (`data.empty`)."""
+        if self._seen == self._dropped:
+            left = "; every row lacks a cell that is needed" if self._dropped else ""
+            raise Refused("data.empty", f"the file has no row that counts{left}", {"file": self._table.path.name})
+        repeated = self._repeats.count()
+        parts = [bucket.part() for bucket in self._buckets if bucket.units]
+        return Rows(tuple(parts), self._dropped, repeated)
+
+    def _lay(self, unit: pa.Array, group: Groups, numbers: Mapping[str, Integers]) -> None:
+        bucket = (self._hash.of([unit]) >> np.uint64(64 - PART_BITS)).astype(np.uint8)
+        order = np.argsort(bucket, kind="stable")
+        ends = np.cumsum(np.bincount(bucket, minlength=len(self._buckets)))
+        unit = unit.take(pa.array(order))
+        for at, (end, size) in enumerate(zip(ends, np.diff(ends, prepend=0), strict=True)):
+            if not size:
+                continue
+            chosen = order[end - size : end]
+            into = self._buckets[at]
+            into.units.append(unit.slice(end - size, size))
+            into.groups.append(group[chosen])
+            for name, column in numbers.items():
+                into.numbers[name].append(column[chosen])
+
+    def _kept(self, texts: Mapping[str, pa.Array]) -> Flags:
+        keep = np.ones(len(next(iter(texts.values()))), np.bool_)
+        for name, column in texts.items():
+            empty = cells.nothing(column, self._declared.null_values)
+            if empty.any() and not self._drop_nulls:
+                way_out = "--drop-nulls leaves such rows out, and says how many"
+                fault = CellFault("data.null", int(np.flatnonzero(empty)[0]), "holds nothing", way_out)
+                raise self._refused(fault, fault.at, name)
+            keep &= ~empty
+        return keep
+
+    def _refused(self, fault: CellFault, at: int, name: str) -> Refused:
+        row = self._seen + at + 1
+        where = self._table.place(row) | {"field": name}
+        in_row = "" if "line" in where else f"row {row:,}, "
+        return Refused(fault.code, f"{in_row}column {name}: the cell {fault.why}", where, fault.way_out)
