@@ -161,7 +161,9 @@ def _searched(declaration: Declaration) -> str:
 def entry(asset: Asset, latest: Version | None) -> Mapping[str, Any]:
     """The asset as anybody may see it: its declaration and the number of its latest version, nothing of its data (design R10, R14)."""
     said = asset.declaration.to_json()
-    del said["schema"], said["null_values"]
+    del said["schema"]
+    if asset.declaration.encrypted is None:  # a provider who encrypts reads the file at home, and must know
+        del said["null_values"]
     return said | {
         "mock_minimum": mock_minimum(asset.declaration),
         "version": latest.number if latest else None,

@@ -6,6 +6,7 @@ import base64
 import binascii
 from collections.abc import Mapping, Sequence
 from decimal import Decimal, InvalidOperation
+from fractions import Fraction
 from typing import Any
 
 from assets.declaration_fields import Fields
@@ -19,6 +20,7 @@ FIELDS = ("provider", "signing_key", "profile", "group_by", "max_groups", "total
 PROVIDER = r"[a-z][a-z0-9-]{0,39}"
 ALL = "all"
 MAX_TOTALS, MAX_FEATURES = 16, 16
+MOST_DIGITS = 40
 SIGNING_KEY_BYTES = 32
 _FORM = "encrypted: {provider: hospital-a, signing_key: …, profile: sum58, totals: {cost: [0, 100000]}}"
 
@@ -120,14 +122,21 @@ def _bounds(ends: Any, scale: int) -> tuple[int, int] | None:
     for end in ends:
         if isinstance(end, bool) or not isinstance(end, int | float | str | Decimal):
             return None
-        try:
-            number = Decimal(str(end)).scaleb(scale)
-        except InvalidOperation:
+        number = _on_grid(str(end), scale)
+        if number is None:
             return None
-        if not number.is_finite() or number != number.to_integral_value():
-            return None
-        found.append(int(number))
+        found.append(number)
     return (found[0], found[1]) if found[0] < found[1] else None
+
+
+def _on_grid(text: str, scale: int) -> int | None:
+    """The decimal number times 10^scale, exactly; None where that is no whole number."""
+    try:
+        number = Decimal(text)
+        whole = Fraction(number) * 10**scale if number.is_finite() and abs(number.adjusted()) < MOST_DIGITS else None
+    except InvalidOperation:
+        return None
+    return int(whole) if whole is not None and whole.denominator == 1 else None
 
 
 def _numeric(section: Fields, name: str, known: Mapping[str, Column]) -> Column | None:
@@ -173,5 +182,7 @@ def _of_column(column: Column) -> Bounded:
     """The declared bounds of a column's values, on its grid."""
     if column.lower is None or column.upper is None:
         raise RuntimeError("a numeric column was declared without bounds")
-    ends = (int(Decimal(str(end)).scaleb(column.scale)) for end in (column.lower, column.upper))
-    return Bounded(column.name, column.scale, *ends)
+    lower, upper = (_on_grid(str(end), column.scale) for end in (column.lower, column.upper))
+    if lower is None or upper is None:
+        raise RuntimeError("a bound lies on its column's grid")
+    return Bounded(column.name, column.scale, lower, upper)

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import struct
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -22,6 +24,8 @@ from privacy.encrypted.context import PublicContext
 
 ANSWER_DOMAIN = b"banyan.answer/1\n"
 SECONDS = 60.0
+QUICK_SECONDS, ASK_EVERY_SECONDS = 1.0, 3.0
+OPENING = ("active", "decrypt-only")
 MAX_ANSWER_BYTES = 64 << 20
 
 
@@ -44,6 +48,10 @@ class KeyHolder(Protocol):
 
     def keys(self) -> Keys:
         """Its keys as they are now, each context checked against the pinned signer."""
+        ...
+
+    def opens(self, key: str) -> bool:
+        """Whether it answers now, and opens sums under this key. Quick, and raises nothing."""
         ...
 
     def followed(self) -> int:
@@ -71,6 +79,17 @@ class HttpKeyHolder:
         self._signer = signer
         self._public = Ed25519PublicKey.from_public_bytes(base64.b64decode(signer, validate=True))
         self._http = httpx.Client(base_url=url, timeout=SECONDS, transport=transport, trust_env=False)
+        self._asked: tuple[float, Mapping[str, str]] = (-math.inf, {})
+
+    def opens(self, key: str) -> bool:
+        """See the port. Asked at most every few seconds."""
+        if time.monotonic() - self._asked[0] > ASK_EVERY_SECONDS:
+            try:
+                states = self._http.get("/v1/key", timeout=QUICK_SECONDS).json()["states"]
+                self._asked = time.monotonic(), dict(states)
+            except (httpx.HTTPError, ValueError, KeyError, TypeError):
+                self._asked = time.monotonic(), {}
+        return self._asked[1].get(key) in OPENING
 
     def keys(self) -> Keys:
         """See the port."""
@@ -130,6 +149,11 @@ class HttpKeyHolder:
 
 class NoKeyHolder:
     """Where none is set: nothing encrypted can be taken in or released."""
+
+    def opens(self, key: str) -> bool:
+        """See the port."""
+        del key
+        return False
 
     def keys(self) -> Keys:
         """See the port."""

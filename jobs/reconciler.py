@@ -35,6 +35,7 @@ from sandbox.runtime import Runtime
 
 MAX_ATTEMPTS = 3
 LANE_ATTEMPTS = 2
+LOOKED_AT = 20  # queued jobs, where the first one waits for a key holder
 SEAL_BEFORE = timedelta(seconds=SEAL_SECONDS)
 SWEEP_EVERY = timedelta(seconds=10)
 _log = logging.getLogger("banyan.reconciler")
@@ -106,13 +107,21 @@ class Reconciler:
             self._journal.publish_checkpoint()
             if not running and not cancelling:
                 self._sweep_sometimes()
-                if queued:
-                    self._start(queued[0])
+                if queued and (ready := self._ready(queued[0])) is not None:
+                    self._start(ready)
             self.halted = None
         except BanyanError as problem:
             self._halt(problem)
             if problem.code != ROLLED_BACK and not isinstance(problem, Unavailable):
                 raise
+
+    def _ready(self, first: Job) -> Job | None:
+        """The first queued job that has all it needs: a key holder that is away holds up what needs it, and nothing else."""
+        if self._releasing.can_open(first):
+            return first
+        with self._journal.reading() as connection:
+            others = jobs_in(connection, JobState.QUEUED, limit=LOOKED_AT)
+        return next((job for job in others if self._releasing.can_open(job)), None)
 
     def _sweep_sometimes(self) -> None:
         """A task killed between making and starting a container leaves one that ends by nothing but removal."""

@@ -58,6 +58,12 @@ class Releasing:
     keys: KeyRing
     masking: Masking | None = None
 
+    def can_open(self, job: Job) -> bool:
+        """Whether what the job needs beside this server is there. A copy of an earlier release needs nothing."""
+        if job.plan["kind"] != "encrypted" or job.mode == MOCK or job.reuse_of is not None:
+            return True
+        return self.masking is not None and self.masking.key_holder.opens(job.plan["key"])
+
     def noised(self, job: Job, results: Mapping[int, LaneResult]) -> Noised:
         """Gate what came. Should a defect of ours trip over it, gate nothing instead: that it did must not show (design R9).
 

@@ -104,10 +104,27 @@ def test_a_table_over_three_hospitals_is_released_with_a_receipt(world, demo, tm
         assert abs(row["units"]["value"] - count) < 100
 
 
-def test_while_the_key_holder_is_stopped_a_job_waits_and_is_released_when_it_is_back(world, demo, tmp_path):
+def test_while_the_key_holder_is_away_nothing_is_touched_and_others_go_first(world, demo, tmp_path):
     before, charged = len(answers(world)), spent(demo)
     world.holder.stop()
+    time.sleep(4)
+    found = submitted(demo, job(tmp_path, "0.2"))
+    demo.run("rob", "run", job(tmp_path, "0.2"), "--mock", show=False)
+    assert (shown(demo, found)["state"], shown(demo, found)["charged"]) == ("queued", False)
+    world.holder.start()
+    assert waited(demo, found)["state"] == "released"
+    assert len(answers(world)) == before + 1
+    assert _difference(charged, spent(demo)) == pytest.approx(0.2)
+
+
+def test_a_key_holder_that_stops_in_the_middle_delays_the_release_and_changes_nothing_else(world, demo, tmp_path):
+    before, charged = len(answers(world)), spent(demo)
     found = submitted(demo, job(tmp_path, "0.25"))
+    until = time.monotonic() + 20
+    while shown(demo, found)["state"] != "running":
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    world.holder.stop()
     time.sleep(12)
     assert shown(demo, found)["state"] == "running"
     world.holder.start()
