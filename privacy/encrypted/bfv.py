@@ -13,6 +13,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from operator import mul
 from typing import Any
 
 import numpy as np
@@ -115,7 +116,7 @@ class Decryptor:
             residues.append(tenseal.bfv_vector_from(context, message).decrypt())
         if len(residues) == 1:
             return list(residues[0])  # the library's are centred
-        return [_combined(values, profile) for values in zip(*residues, strict=True)]
+        return _combined(residues, profile)
 
 
 def checked_values(profile: Profile, values: Sequence[int] | npt.NDArray[Any]) -> list[int]:
@@ -138,13 +139,13 @@ def _centred(value: int, modulus: int) -> int:
     return value - modulus if value > modulus // 2 else value
 
 
-def _combined(residues: Sequence[int], profile: Profile) -> int:
-    """The one integer in (-T/2, T/2] with these residues (Chinese remainders)."""
-    value, product = 0, 1
-    for residue, modulus in zip(residues, profile.plain, strict=True):
-        value += product * ((residue - value) * pow(product, -1, modulus) % modulus)
-        product *= modulus
-    return _centred(value % product, product)
+def _combined(residues: Sequence[Sequence[int]], profile: Profile) -> list[int]:
+    """The integers in (-T/2, T/2] with these residues by plain modulus (Chinese remainders)."""
+    span = profile.span
+    others = [span // modulus for modulus in profile.plain]
+    # 1 modulo its own modulus, 0 modulo the others
+    weights = [other * pow(other, -1, modulus) for other, modulus in zip(others, profile.plain, strict=True)]
+    return [_centred(sum(map(mul, values, weights)) % span, span) for values in zip(*residues, strict=True)]
 
 
 def _fresh_context(profile: Profile, modulus: int) -> bytes:
@@ -275,6 +276,8 @@ def _parsed_key(key: bytes, kind: str) -> tuple[Profile, Words]:
     words = np.frombuffer(raw, "<u8").astype(np.uint64).reshape(shape)
     if any((words[:, at] >= np.uint64(modulus)).any() for at, modulus in enumerate(moduli)):
         raise ValueError(f"a number in the {kind} key is out of range")
+    if not words.any(axis=2).all():
+        raise ValueError(f"a polynomial of the {kind} key is 0: it would hide nothing")
     return profile, words if kind == PUBLIC else words.reshape(-1)
 
 

@@ -25,9 +25,13 @@ def read_chunk(profile: Profile, content: bytes | memoryview) -> Words:
 
 
 def check_chunk(profile: Profile, chunk: Words) -> None:
-    """Raise ValueError unless every coefficient is below its modulus and no ciphertext shows its plaintext (second polynomial 0)."""
+    """Raise ValueError unless every coefficient is below its modulus and no ciphertext shows its plaintext.
+
+    It shows it where the second polynomial is 0, and to be 0 modulo one q_j is enough: the first one modulo that q_j then leaves of each
+    coefficient of the plaintext a single candidate at 34 bits, and about a hundred of 2^58 at 58 bits, without any key.
+    """
     for at, modulus in enumerate(profile.moduli):
         if (chunk[:, :, at] >= np.uint64(modulus)).any():
             raise ValueError("a coefficient is not below its modulus")
-    if not chunk[:, 1].any(axis=(1, 2)).all():
+    if not chunk[:, 1].any(axis=2).all():
         raise ValueError("a ciphertext is transparent: anybody could read it")

@@ -13,12 +13,14 @@ import rfc8785
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from . import bfv
-from .header import verifies
+from .header import moment_of, verifies
 
 SCHEMA = "banyan.hectx/1"
 DOMAIN = b"banyan.hectx/1\n"
 MEMBERS = frozenset({"schema", "profile", "key", "public", "holder", "created", "expires", "signer", "signature"})
 MAX_BYTES = 2 << 20
+MAX_HOLDER = 200
+SIGNER_BYTES = 32
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,12 @@ class PublicContext:
     signer: str
     signature: str
 
+    def __post_init__(self) -> None:
+        if not 0 < len(self.holder) <= MAX_HOLDER or not self.holder.isprintable():
+            raise ValueError("the key holder's name is one short line")
+        if not moment_of(self.created) < moment_of(self.expires):
+            raise ValueError("a public context expires after it was made")
+
     @classmethod
     def signed(cls, public: bytes, holder: str, created: str, expires: str, signing: Ed25519PrivateKey) -> Self:
         """A context signed by its holder."""
@@ -45,7 +53,7 @@ class PublicContext:
 
     def takes_data_at(self, now: datetime) -> bool:
         """Whether new data may be encrypted under it."""
-        return now < datetime.fromisoformat(self.expires)
+        return now < moment_of(self.expires)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object."""
@@ -78,13 +86,11 @@ class PublicContext:
             raise ValueError("this is not a public context of this version")
         if not all(isinstance(value, str) for value in said.values()) or rfc8785.dumps(said) != content:
             raise ValueError("a public context holds texts, in canonical JSON")
-        try:
-            public = base64.b64decode(said["public"], validate=True)
-        except binascii.Error:
-            raise ValueError("the public key is in base64") from None
+        public, signer = _decoded(said["public"]), _decoded(said["signer"])
+        if len(signer) != SIGNER_BYTES:
+            raise ValueError("the signer is a public key of 32 bytes")
         names = MEMBERS - {"schema", "public"}
         found = cls(public=public, **{name: said[name] for name in names})
-        datetime.fromisoformat(found.created), datetime.fromisoformat(found.expires)
         if bfv.profile_of(public).name != found.profile or bfv.key_id(public) != found.key:
             raise ValueError("the key is another than the context says")
         if not verifies(found.signer, found.signature, found._said()):
@@ -93,3 +99,14 @@ class PublicContext:
 
     def _said(self) -> bytes:
         return DOMAIN + rfc8785.dumps({name: value for name, value in self.to_json().items() if name != "signature"})
+
+
+def _decoded(text: str) -> bytes:
+    """The bytes of a base64 text, which is their only one."""
+    try:
+        found = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise ValueError("a key is in base64") from None
+    if base64.b64encode(found).decode() != text:
+        raise ValueError("a key has one base64 form only")
+    return found

@@ -21,6 +21,7 @@ DOMAIN = b"banyan.hev/1\n"
 MEMBERS = frozenset({"schema", "terms", "key", "content", "created", "tool", "signature"})
 SIGNATURE_BYTES = 64
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?Z")
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Header:
             raise ValueError("key and content are digests, sha256: and 64 hex digits")
         if not 0 < len(self.tool) <= 60 or not self.tool.isprintable():
             raise ValueError("the tool's name is one short line")
-        datetime.fromisoformat(self.created)
+        moment_of(self.created)
         signature_bytes(self.signature)
 
     def signed(self) -> bytes:
@@ -84,6 +85,13 @@ def verifies(public: str, signature: str, content: bytes) -> bool:
     except (InvalidSignature, ValueError):
         return False
     return True
+
+
+def moment_of(text: str) -> datetime:
+    """The moment that an RFC 3339 text in UTC says. Raises ValueError for any other way to write one."""
+    if not _MOMENT.fullmatch(text):
+        raise ValueError("a moment is written like 2026-01-31T23:59:59Z")
+    return datetime.fromisoformat(text)
 
 
 def signature_bytes(text: str) -> bytes:

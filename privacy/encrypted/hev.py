@@ -19,9 +19,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 METADATA = b"banyan"
-# What an Arrow file takes beside its polynomials: schema and footer, and for each record batch its message and padding.
-REST_BYTES, REST_BYTES_PER_CHUNK = 1 << 19, 2048
-MAX_HEADER_BYTES = 1 << 19
+MAX_HEADER_BYTES = 1 << 18
+# What an Arrow file takes beside its polynomials and its header, which it has twice (schema and footer): once, and for each record batch.
+REST_BYTES, REST_BYTES_PER_CHUNK = 1 << 16, 2048
 WORD_BYTES = 8
 
 
@@ -85,10 +85,13 @@ def mapped(path: Path, expected: Expected) -> Iterator[Callable[[int], npt.NDArr
 def _read(path: Path, expected: Expected) -> dict[str, Any]:
     wanted = list(expected.chunks())
     size, payload = path.stat().st_size, len(wanted) * expected.chunk_bytes
-    if not payload < size <= payload + REST_BYTES + REST_BYTES_PER_CHUNK * len(wanted):
+    room = payload + REST_BYTES + REST_BYTES_PER_CHUNK * len(wanted)
+    if not payload < size <= room + 2 * MAX_HEADER_BYTES:
         raise Refused("encrypted.format", "the file has another size than its vectors need")
     with pa.memory_map(str(path)) as source, pa.ipc.open_file(source) as file:
-        header = _header(file.schema, expected)
+        header, length = _header(file.schema, expected)
+        if size > room + 2 * length:
+            raise Refused("encrypted.format", "the file has more than its vectors and its header need")
         if file.num_record_batches != len(wanted):
             raise Refused("encrypted.format", f"it has {file.num_record_batches} chunks, not {len(wanted)}")
         content = hashlib.sha256()
@@ -103,7 +106,8 @@ def _read(path: Path, expected: Expected) -> dict[str, Any]:
     return header
 
 
-def _header(schema: pa.Schema, expected: Expected) -> dict[str, Any]:
+def _header(schema: pa.Schema, expected: Expected) -> tuple[dict[str, Any], int]:
+    """The header, and its bytes."""
     fields = [
         pa.field("vector", pa.string(), nullable=False),
         pa.field("chunk", pa.int32(), nullable=False),
@@ -123,13 +127,13 @@ def _header(schema: pa.Schema, expected: Expected) -> dict[str, Any]:
         header, written = None, ""
     if not isinstance(header, dict) or written.encode() != text:
         raise Refused("encrypted.format", "the header is not canonical JSON")
-    return header
+    return header, len(text)
 
 
 def _check_row(batch: pa.RecordBatch, vector: str, chunk: int, used: int) -> None:
+    batch.validate(full=True)  # before anything is looked up in its buffers
     if batch.num_rows != 1 or any(column.null_count for column in batch.columns):
         raise Refused("encrypted.format", "a record batch is not one chunk", vector, chunk)
-    batch.validate(full=True)
     found = tuple(batch.column(name)[0].as_py() for name in ("vector", "chunk", "used"))
     if found != (vector, chunk, used):
         raise Refused("encrypted.format", "a chunk is not the one that stands here", vector, chunk)

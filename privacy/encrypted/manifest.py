@@ -13,6 +13,7 @@ from fractions import Fraction
 from typing import Any, Self
 
 from core.canonical import canonical
+from core.errors import Invalid
 from privacy.accountant import Accountant, Loss
 from privacy.encrypted.header import Header, signature_holds
 from privacy.encrypted.headroom import fits
@@ -29,6 +30,7 @@ MEMBERS = frozenset(
 )  # fmt: skip
 NOISE_OF = {Accountant.BASIC: NoiseKind.LAPLACE, Accountant.ZCDP: NoiseKind.GAUSSIAN}
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_LEVEL = re.compile(r"S[0-5]")
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./:-]{0,160}")
 
 
@@ -110,6 +112,8 @@ class Manifest:
             raise ValueError("a member of the manifest is not a plain word")
         if not _DIGEST.fullmatch(words["key"]) or not _DIGEST.fullmatch(words["ciphertext"]):
             raise ValueError("key and ciphertext are digests")
+        if not _LEVEL.fullmatch(words["level"]):
+            raise ValueError("there is no such level")
         uploads = [_upload(each) for each in _list(stored["uploads"], MAX_UPLOADS)]
         vectors = [_released(each) for each in _list(stored["vectors"], MAX_VECTORS)]
         if type(stored["overlap"]) is not int or not isinstance(stored["loss"], Mapping):
@@ -152,7 +156,9 @@ def check(manifest: Manifest, signing_keys: Mapping[str, str]) -> None:
         )
         _demand(fits(profile, terms, vector.name, noise), "totals and noise could leave the profile's range")
         price += noise.price
-    paid = manifest.loss.epsilon if manifest.accountant is Accountant.BASIC else manifest.loss.rho
+    loss = manifest.loss
+    paid, other = (loss.epsilon, loss.rho) if manifest.accountant is Accountant.BASIC else (loss.rho, loss.epsilon)
+    _demand(other == 0, "the loss is not in the accountant's currency")
     _demand(0 < price <= paid, "the release costs more than is charged")
 
 
@@ -162,6 +168,9 @@ def _check_uploads(manifest: Manifest, signing_keys: Mapping[str, str]) -> None:
     _demand(len(set(providers)) == len(providers), "a provider is named twice")
     _demand(len({upload.asset for upload in uploads}) == len(uploads), "an asset is named twice")
     _demand(len({upload.header.content for upload in uploads}) == len(uploads), "two uploads have one content")
+    _demand(
+        [each.asset for each in uploads] == sorted(each.asset for each in uploads), "uploads are in order of assets"
+    )
     _demand(1 <= manifest.overlap <= len(uploads), "the overlap is not a number of the job's providers")
     _demand({upload.header.key for upload in uploads} == {manifest.key}, "the uploads are under different keys")
     _demand({each.profile for each in manifest.terms} == {manifest.profile}, "the uploads are of different profiles")
@@ -202,13 +211,22 @@ def _released(stored: object) -> Released:
 def _noise(stored: Mapping[str, Any]) -> Noise:
     if not all(isinstance(value, str) and len(value) <= 100 for value in stored.values()):
         raise ValueError("a noise of another form")
-    return Noise.from_json(stored)
+    try:
+        noise = Noise.from_json(stored)
+    except Invalid as too_large:
+        raise ValueError(too_large.text) from None
+    if noise.to_json() != dict(stored):
+        raise ValueError("a number of a noise is not in its one form")
+    return noise
 
 
 def _loss(stored: Mapping[str, Any]) -> Loss:
     if not all(isinstance(value, str) and len(value) <= 100 for value in stored.values()):
         raise ValueError("a loss of another form")
-    return Loss.from_json(stored)
+    loss = Loss.from_json(stored)
+    if loss.to_json() != dict(stored):
+        raise ValueError("a number of a loss is not in its one form")
+    return loss
 
 
 def _list(stored: object, most: int) -> list[Any]:

@@ -1,7 +1,7 @@
 """The fixed parameters under which data may be encrypted: there is no other choice, so that nobody can choose badly.
 
-All are BFV at 128-bit security (homomorphicencryption.org tables, enforced by SEAL). The image gets a copy of this file, so it needs
-the standard library alone. The moduli are those that SEAL takes for these sizes; making a key checks them.
+All are BFV at 128-bit security (homomorphicencryption.org tables, enforced by SEAL). The moduli are those that SEAL takes for these
+sizes; making a key checks them. The provider's tool has this very file, so it needs the standard library alone.
 """
 
 from __future__ import annotations

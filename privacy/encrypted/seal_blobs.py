@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import numpy.typing as npt
@@ -60,13 +61,16 @@ def message_of(parts: list[tuple[int, int, bytes | int]]) -> bytes:
 
 
 def ciphertext_polynomials(blob: bytes) -> tuple[bytes, bool, Words]:
-    """Parameters' id, whether in NTT form, and the words (polynomials, moduli, degree) of a SEAL ciphertext or public key."""
-    body = _body(blob)
-    identity, ntt, size, degree, moduli, scale, correction = _CIPHERTEXT.unpack_from(body)
-    if scale != 1.0 or correction != 1:
-        raise ValueError("a ciphertext of another scheme")
-    words = _array(body[_CIPHERTEXT.size :])
-    return identity, ntt, words.reshape(size, moduli, degree)
+    """Parameters' id, whether in NTT form, and the words (polynomials, moduli, degree) of a SEAL ciphertext or public key.
+
+    Raises ValueError, as do all readers here, for what is not of the form.
+    """
+    with _expecting_the_form():
+        body = _body(blob)
+        identity, ntt, size, degree, moduli, scale, correction = _CIPHERTEXT.unpack_from(body)
+        if scale != 1.0 or correction != 1:
+            raise ValueError("a ciphertext of another scheme")
+        return identity, ntt, _array(body[_CIPHERTEXT.size :]).reshape(size, moduli, degree)
 
 
 def ciphertext_blob(identity: bytes, words: Words, version: tuple[int, int], *, ntt: bool) -> bytes:
@@ -78,12 +82,13 @@ def ciphertext_blob(identity: bytes, words: Words, version: tuple[int, int], *, 
 
 def secret_polynomials(blob: bytes) -> tuple[bytes, Words]:
     """Parameters' id and the words of a SEAL secret key, one polynomial a modulus, in one row."""
-    body = _body(blob)
-    identity, count, _ = _PLAINTEXT.unpack_from(body)
-    words = _array(body[_PLAINTEXT.size :])
-    if len(words) != count:
-        raise ValueError("a secret key of another form")
-    return identity, words
+    with _expecting_the_form():
+        body = _body(blob)
+        identity, count, _ = _PLAINTEXT.unpack_from(body)
+        words = _array(body[_PLAINTEXT.size :])
+        if len(words) != count:
+            raise ValueError("a secret key of another form")
+        return identity, words
 
 
 def secret_blob(identity: bytes, words: Words, version: tuple[int, int]) -> bytes:
@@ -93,13 +98,14 @@ def secret_blob(identity: bytes, words: Words, version: tuple[int, int]) -> byte
 
 def moduli_of(blob: bytes) -> tuple[int, tuple[int, ...], int]:
     """Degree, coefficient moduli and plain modulus of SEAL's encryption parameters."""
-    body = _body(blob)
-    degree, count = struct.unpack_from("<QQ", body, 1)
-    at, numbers = 17, []
-    for _ in range(count + 1):
-        numbers.append(_COUNT.unpack_from(body, at + HEADER_BYTES)[0])
-        at += HEADER_BYTES + _COUNT.size
-    return degree, tuple(numbers[:count]), numbers[count]
+    with _expecting_the_form():
+        body = _body(blob)
+        degree, count = struct.unpack_from("<QQ", body, 1)
+        at, numbers = 17, []
+        for _ in range(count + 1):
+            numbers.append(_COUNT.unpack_from(body, at + HEADER_BYTES)[0])
+            at += HEADER_BYTES + _COUNT.size
+        return degree, tuple(numbers[:count]), numbers[count]
 
 
 def packed(numbers: list[int]) -> bytes:
@@ -109,8 +115,18 @@ def packed(numbers: list[int]) -> bytes:
 
 def version_of(blob: bytes) -> tuple[int, int]:
     """The version of SEAL that wrote it, which is the one that will read what is built here."""
-    _, _, major, minor, *_ = _HEADER.unpack_from(blob)
-    return major, minor
+    with _expecting_the_form():
+        _, _, major, minor, *_ = _HEADER.unpack_from(blob)
+        return major, minor
+
+
+@contextmanager
+def _expecting_the_form() -> Iterator[None]:
+    """What is cut short or does not unpack is one more way of not being as expected."""
+    try:
+        yield
+    except (struct.error, OSError) as problem:
+        raise ValueError("an object of SEAL that is cut short or damaged") from problem
 
 
 def _body(blob: bytes) -> bytes:

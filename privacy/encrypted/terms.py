@@ -22,7 +22,10 @@ UNITS, SUM, SQUARE, GRAM = "units", "sum:", "square:", "gram"
 # Fractional bits of the entries of a unit's moment matrix.
 GRAM_BITS = 20
 MAX_GROUPS, MAX_COLUMNS, MAX_SCALE = 10_000, 16, 9
-LARGEST = 2**60
+# The groups as JSON. A header with more would not fit into what the reader of uploads takes for one.
+MAX_GROUP_BYTES = 200_000
+# Signatures and digests are over canonical JSON (RFC 8785), which has no larger integers.
+LARGEST = 2**53 - 1
 _PROVIDER = re.compile(r"[a-z][a-z0-9-]{0,39}")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}")
 _POPULATION = re.compile(r"[a-z][a-z0-9-]{0,60}")
@@ -41,7 +44,7 @@ class Bounded:
         _demand(isinstance(self.column, str) and _NAME.fullmatch(self.column) is not None, "a column's name")
         _demand(type(self.scale) is int and 0 <= self.scale <= MAX_SCALE, "a scale is a number of decimal digits")
         _demand(type(self.lower) is int and type(self.upper) is int, "bounds are whole numbers on the grid")
-        _demand(-LARGEST <= self.lower < self.upper <= LARGEST, "bounds are in order, and within ±2^60")
+        _demand(-LARGEST <= self.lower < self.upper <= LARGEST, "bounds are in order, and within ±(2^53 - 1)")
 
     @property
     def most(self) -> int:
@@ -145,7 +148,7 @@ class Terms:
             isinstance(self.population, str) and _POPULATION.fullmatch(self.population) is not None,
             "the population's name",
         )
-        _demand(self.profile in PROFILES, "there is no profile of this name")
+        _demand(isinstance(self.profile, str) and self.profile in PROFILES, "there is no profile of this name")
         _demand(
             self.group_by is None or (isinstance(self.group_by, str) and _NAME.fullmatch(self.group_by) is not None),
             "the group column's name",
@@ -153,6 +156,10 @@ class Terms:
         _demand(1 <= len(self.groups) <= MAX_GROUPS, f"there are 1 to {MAX_GROUPS:,} groups")
         _demand(all(isinstance(group, str) and 0 < len(group) <= 200 for group in self.groups), "a group's name")
         _demand(len(set(self.groups)) == len(self.groups), "a group stands twice")
+        _demand(
+            len(rfc8785.dumps(list(self.groups))) <= MAX_GROUP_BYTES,
+            f"the names of all groups together are at most {MAX_GROUP_BYTES:,} bytes",
+        )
         _demand(
             type(self.max_groups) is int and 1 <= self.max_groups <= len(self.groups),
             "a unit counts in 1 to all groups",

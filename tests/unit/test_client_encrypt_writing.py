@@ -49,7 +49,7 @@ def written(path, said, vectors, **options):
 @pytest.mark.parametrize(
     ("profile", "groups", "most"),
     [
-        ("sum58", ("north", "south", "west"), 2**54),
+        ("sum58", ("north", "south", "west"), 2**52),
         ("sum34", GROUPS, 1000),
         ("crt115", ("north", "south", "west"), 2**100),
     ],

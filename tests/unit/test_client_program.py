@@ -5,9 +5,9 @@ from __future__ import annotations
 import datetime as dt
 import math
 import os
+import re
 from contextlib import suppress
 from decimal import Decimal
-import re
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +87,10 @@ def test_it_is_sent_with_its_text_and_every_number_as_it_was_written(job: Path) 
 
 @pytest.mark.parametrize("name", [str(path.relative_to(EXAMPLES)) for path in sorted(EXAMPLES.glob("*/*.yaml"))])
 def test_the_server_reads_what_is_sent(name: str) -> None:
-    if not re.search("^epsilon: [0-9]", text := (EXAMPLES / name).read_text(), re.MULTILINE) or "\npurpose: " not in text:
+    if (
+        not re.search("^epsilon: [0-9]", text := (EXAMPLES / name).read_text(), re.MULTILINE)
+        or "\npurpose: " not in text
+    ):
         with pytest.raises(Refused):
             load_job(EXAMPLES / name)
         return
