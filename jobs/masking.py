@@ -73,9 +73,13 @@ class Masking:
             raise ReleaseRefused("encrypted.answer_malformed", "the key holder's answer has another form than the plan")
         return found
 
+    def forget(self, job: Job) -> None:
+        """Remove what was kept of a job that is over."""
+        self.store.remove_folder(f"{FOLDER}/{job.id}")
+
     def _kept(self, job: Job, plan: EncryptedPlan, sums: list[list[Chunk]]) -> bytes:
         """What was made for this job before, or now, and kept."""
-        path = f"{FOLDER}/{job.id}"
+        path = f"{FOLDER}/{job.id}/masked"
         try:
             return self.store.get(path)
         except Unavailable:

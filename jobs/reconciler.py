@@ -199,6 +199,7 @@ class Reconciler:
                 self._end_gate(job, job.release_at, active.noised)
         if now >= job.release_at and self._releasing.is_sealed(job):
             self._releasing.issue(job)
+            self._releasing.forget(job)
             self._active = None
 
     def _gather(self, active: _Active) -> None:
@@ -246,6 +247,7 @@ class Reconciler:
     def _fail(self, job: Job, refused: ReleaseRefused) -> None:
         """The key holder will not open the sum: of what is signed, never because of data. What was spent stays spent."""
         self._active = None
+        self._releasing.forget(job)
         failed = Event(EventType.JOB_FAILED, job.id, SYSTEM, {"code": refused.code})
         with self._journal.writing() as tx:
             move(tx, job, JobEvent.FAIL, failed, refusal=canonical(refused.public()).decode())
@@ -285,6 +287,7 @@ class Reconciler:
         if job.touched and self._runtime.listing({"banyan.job": job.id}):
             return
         self._staging.clear_job(job)
+        self._releasing.forget(job)
         with self._journal.writing() as tx:
             cancelled = Event(EventType.JOB_CANCELLED, job.id, SYSTEM, {"touched": job.touched})
             if move(tx, job, JobEvent.CANCEL, cancelled) and not job.touched and job.mode != MOCK:

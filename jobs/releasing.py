@@ -64,6 +64,11 @@ class Releasing:
             return True
         return self.masking is not None and self.masking.key_holder.opens(job.plan["key"])
 
+    def forget(self, job: Job) -> None:
+        """Remove what was kept for a key holder, of a job that is over."""
+        if self.masking is not None:
+            self.masking.forget(job)
+
     def noised(self, job: Job, results: Mapping[int, LaneResult]) -> Noised:
         """Gate what came. Should a defect of ours trip over it, gate nothing instead: that it did must not show (design R9).
 

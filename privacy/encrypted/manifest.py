@@ -24,7 +24,7 @@ from privacy.tails import NoiseKind
 
 SCHEMA = "banyan.manifest/1"
 DOMAIN = b"banyan.manifest/1\n"
-MAX_UPLOADS, MAX_VECTORS = 1_000, 64
+MAX_UPLOADS, MAX_VECTORS, MAX_VERSION = 1_000, 64, 10**9
 MEMBERS = frozenset(
     {"schema", "job", "population", "accountant", "level", "key", "profile", "uploads", "overlap", "vectors", "loss", "ciphertext"}
 )  # fmt: skip
@@ -194,7 +194,7 @@ def _upload(stored: object) -> Upload:
     if not isinstance(stored, Mapping) or set(stored) != {"asset", "version", "header"}:
         raise ValueError("an upload of another form")
     asset, version = stored["asset"], stored["version"]
-    if not isinstance(asset, str) or not _WORD.fullmatch(asset) or type(version) is not int or version < 1:
+    if not isinstance(asset, str) or not _WORD.fullmatch(asset) or type(version) is not int or not 1 <= version <= MAX_VERSION:
         raise ValueError("an upload of another form")
     return Upload(asset, version, Header.from_json(stored["header"]))
 

@@ -6,12 +6,14 @@ import random
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
+import rfc8785
 from banyan.encrypt.context import PublicContext as ProvidersContext
 from banyan.encrypt.hev_writer import write_hev
 from banyan.encrypt.terms import Terms as ProvidersTerms
@@ -21,6 +23,7 @@ from jobs.encrypted_lane import chunk_numbers, expected_json
 from privacy.encrypted import hev
 from privacy.encrypted.header import Header, signature_holds
 from privacy.encrypted.profiles import profile_named
+from privacy.encrypted.terms import LARGEST, Bounded, LeastSquares
 from tests.unit.encrypted_world import context, decryptor, public_line, signing, terms
 
 SMALL = terms(profile="sum34", totals=(), squares=(), least_squares=None)
@@ -144,6 +147,79 @@ def test_other_columns_and_types_are_refused(tmp_path):
         assert refused(path).code == "encrypted.format"
 
 
+def test_the_largest_header_that_terms_can_make_is_read(tmp_path):
+    groups = tuple(f"{number:016}" for number in range(10_000))
+    totals = tuple(Bounded(f"x{number:061}", 9, -LARGEST, LARGEST) for number in range(16))
+    features = tuple(Bounded(f"y{number:061}", 9, -LARGEST, LARGEST) for number in range(16))
+    said = terms("a" * 40, unit="u" * 63, population="p" * 61, groups=groups, totals=totals, squares=(), least_squares=LeastSquares(features, totals[0]), profile="crt115")  # fmt: skip
+    whole_header = rfc8785.dumps(said.to_json())
+    assert 200_000 < len(whole_header) < hev.MAX_HEADER_BYTES - 2000
+    small = replace(said, totals=(), least_squares=None)
+    path = upload(tmp_path / "a.hev", small, {"units": [1] * len(groups)})
+    assert hev.read(path, hev.Expected.from_json(expected_json(small)))["terms"] == small.to_json()
+
+
+def test_a_file_with_more_beside_its_chunks_than_a_file_needs_is_refused(tmp_path):
+    path = tmp_path / "a.hev"
+    content = whole()
+    length = len(json.dumps(header_of(), separators=(",", ":")))
+    # The footer says where everything is, so whatever stands between the magic and it may be anything: but not much.
+    rest = len(content) - EXPECTED.chunk_bytes - 2 * length
+    assert rest < hev.REST_BYTES // 8
+    for more, fits in (
+        (hev.REST_BYTES // 2, True),
+        (hev.REST_BYTES + hev.REST_BYTES_PER_CHUNK, False),
+        (1 << 30, False),
+    ):
+        footer = int.from_bytes(content[-10:-6], "little") + 10
+        with path.open("wb") as file:
+            file.write(content[:-footer])
+            file.seek(more, 1)
+            file.write(content[-footer:])
+        if fits:
+            assert hev.read(path, EXPECTED) == header_of()
+        else:
+            assert refused(path).code == "encrypted.format"
+            assert "need" in refused(path).reason
+
+
+def test_a_chunk_that_any_one_modulus_shows_is_transparent(tmp_path):
+    profile = profile_named("sum34")
+    for at in range(len(profile.moduli)):
+        words = np.frombuffer(poly(), "<u8").reshape(profile.shape).copy()
+        words[0, 1, at] = 0
+        found = refused(rewritten(tmp_path / "t.hev", rows=["units", 0, 3, words.tobytes()]))
+        assert (found.code, found.vector, found.chunk) == ("encrypted.transparent", "units", 0)
+
+
+def test_every_coefficient_is_below_its_own_modulus(tmp_path):
+    profile = profile_named("sum34")
+    for at, modulus in enumerate(profile.moduli):
+        for polynomial in (0, 1):
+            for value, code in (
+                (modulus - 1, "encrypted.digest"),
+                (modulus, "encrypted.range"),
+                (2**64 - 1, "encrypted.range"),
+            ):
+                words = np.frombuffer(poly(), "<u8").reshape(profile.shape).copy()
+                words[0, polynomial, at, -1] = value
+                found = refused(rewritten(tmp_path / "r.hev", rows=["units", 0, 3, words.tobytes()]))
+                assert found.code == code
+
+
+def test_used_slots_and_places_are_those_of_the_terms(tmp_path):
+    for row in (
+        ["units", 0, 2, poly()],
+        ["units", 0, 4096, poly()],
+        ["units", 0, -1, poly()],
+        ["units", -1, 3, poly()],
+    ):
+        found = refused(rewritten(tmp_path / "u.hev", rows=row))
+        assert (found.code, found.vector, found.chunk) == ("encrypted.format", "units", 0)
+    two = hev.Expected.from_json({**expected_json(SMALL), "vectors": [["units", 4097]]})
+    assert "size" in refused(upload(tmp_path / "one.hev"), two).reason
+
+
 def test_a_compressed_file_is_refused(tmp_path):
     path = rewritten(tmp_path / "z.hev", options=pa.ipc.IpcWriteOptions(compression="zstd"))
     assert refused(path).code == "encrypted.format"
@@ -196,56 +272,23 @@ def test_an_expired_key_or_another_profile_encrypts_nothing(tmp_path):
         assert found.value.code == code
 
 
-MUTATIONS = """
-import json, random, resource, sys
-from pathlib import Path
-from privacy.encrypted import hev
-resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30))
-whole, folder, seed, count = Path(sys.argv[1]).read_bytes(), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
-expected = hev.Expected.from_json(json.loads(sys.argv[5]))
-chance, found = random.Random(seed), {}
-for number in range(count):
-    blob = bytearray(whole)
-    kind = number % 6
-    if kind == 0:
-        for _ in range(chance.randint(1, 4)):
-            blob[chance.randrange(len(blob))] ^= 1 << chance.randrange(8)
-    elif kind == 1:  # where the Arrow messages are
-        for _ in range(chance.randint(1, 8)):
-            blob[chance.choice([chance.randrange(4096), len(blob) - 1 - chance.randrange(2500)])] = chance.randrange(256)
-    elif kind == 2:
-        del blob[chance.randrange(len(blob)):]
-    elif kind == 3:
-        at = chance.randrange(len(blob)); blob[at:at] = bytes(chance.randrange(1, 4096))
-    elif kind == 4:
-        at = chance.randrange(len(blob) - 16); blob[at:at + 8] = (2**chance.choice([31, 32, 62, 63]) - chance.randrange(2)).to_bytes(8, "little")
-    else:
-        at = chance.randrange(2500); blob[-at - 8:len(blob) - at] = chance.randbytes(8)
-    path = folder / "mutated.hev"
-    path.write_bytes(blob)
-    try:
-        hev.read(path, expected)
-        code = "read"
-    except hev.Refused as refused:
-        assert refused.code and refused.reason
-        code = refused.code
-    found[code] = found.get(code, 0) + 1
-print(json.dumps(found))
-"""
-
-
 def test_two_thousand_mutated_files_are_refused_without_a_crash(tmp_path):
     (tmp_path / "whole.hev").write_bytes(whole())
     seed = random.randrange(10**6)
     said = subprocess.run(
-        [sys.executable, "-c", MUTATIONS, tmp_path / "whole.hev", tmp_path, str(seed), "2000", json.dumps(expected_json(SMALL))],
+        [sys.executable, "-c", MUTATIONS, tmp_path / "whole.hev", tmp_path, str(seed), "2000", json.dumps(expected_json(SMALL)), public_line("hospital-a")],
         capture_output=True, text=True, timeout=200, check=False,
     )  # fmt: skip
     assert said.returncode == 0, (seed, said.stderr[-2000:])
     found = json.loads(said.stdout)
-    assert sum(found.values()) == 2000
-    assert found.get("read", 0) < 400, "a change between the parts may be none"
-    assert found["encrypted.format"] > 500
+    assert sum(sum(codes.values()) for codes in found.values()) == 2000
+    assert found["arrow"] == {"encrypted.format": 400}, seed
+    assert found["cut"] == {"encrypted.format": 200}, seed
+    assert "read" not in found["member"], seed
+    assert found["member"]["forged"] > 100, seed
+    assert found["flip"]["encrypted.digest"] > 20, seed
+    between = sum(codes.get("read", 0) for codes in found.values())
+    assert between < 400, "a change between the parts may be none"
 
 
 def test_what_a_mutation_leaves_readable_is_what_was_signed(tmp_path):

@@ -156,7 +156,7 @@ def test_a_header_is_the_one_that_was_signed():
 
 @pytest.mark.parametrize("overlap", [-1, 0, 4, 10**9])
 def test_the_overlap_is_of_the_jobs_providers(overlap):
-    assert "overlap" in refused(manifest(overlap=3, **{}) if overlap is None else replace(manifest(), overlap=overlap))
+    assert "overlap" in refused(replace(manifest(), overlap=overlap))
 
 
 @pytest.mark.parametrize("accountant", list(Accountant))
@@ -168,13 +168,15 @@ def test_noise_for_less_than_one_unit_can_change_is_refused(accountant, name):
         whole = replace(whole, loss=Loss(rho=Fraction(100)))
     check(whole, KEYS)
     noise = whole.vectors[0].noise
+    double = 2 * noise.linf
     smaller = [
-        replace(noise, l0=noise.l0 - 1, linf=noise.linf * 2, l2_squared=noise.l2_squared * 2),
+        replace(
+            noise, l0=noise.l0 - 1, linf=double, l1=max(noise.l1, double), l2_squared=max(noise.l2_squared, double**2)
+        ),
         replace(noise, l1=noise.l1 - 1),
         replace(noise, l2_squared=noise.l2_squared - 1),
+        replace(noise, linf=noise.linf - 1, l0=noise.l0 * 4),
     ]
-    if noise.linf > 1:
-        smaller.append(replace(noise, linf=noise.linf - 1, l0=noise.l0 * 2))
     for each in smaller:
         # Dearer or cheaper, it is enough money: what is refused is the claim.
         said = replace(whole, vectors=(replace(whole.vectors[0], noise=each),))
@@ -231,16 +233,17 @@ def refused_only(said):
 
 
 def test_totals_and_noise_stay_within_the_profile():
-    """Exactly up to the last unit: one more, at one provider, and it is refused."""
-    said = manifest(uploads=three(units=10**9), names=("sum:cost",), overlap=1)
-    check(said, KEYS)
-    louder = replace(said.vectors[0].noise, scale=Fraction(2**50))
-    most = [each.header.terms for each in said.uploads]
-    assert not fits(profile_named("sum58"), most, "sum:cost", replace(louder, scale=Fraction(2**52)))
-    assert "leave the profile's range" in refused(
-        replace(said, vectors=(replace(said.vectors[0], noise=replace(louder, scale=Fraction(2**52))),))
-    )
-    check(replace(said, vectors=(replace(said.vectors[0], noise=louder),)), KEYS)
+    said = manifest(names=("sum:cost",), overlap=1)
+    terms_of = [each.header.terms for each in said.uploads]
+    for scale in (Fraction(2**50), Fraction(2**52)):
+        noise = replace(said.vectors[0].noise, scale=scale)
+        louder = replace(said, vectors=(replace(said.vectors[0], noise=noise),))
+        if fits(profile_named("sum58"), terms_of, "sum:cost", noise):
+            check(louder, KEYS)
+            assert scale == 2**50
+        else:
+            assert "leave the profile's range" in refused(louder)
+            assert scale == 2**52
 
 
 def places(value, path=()):
@@ -266,23 +269,21 @@ def test_whatever_stands_at_any_place_is_refused_or_read_as_it_stands():
     whole = manifest(names=("units",)).to_json()
     whole["uploads"] = whole["uploads"][:2]
     check(Manifest.from_json(whole), KEYS)
-    read = set()
+    released, reasons = set(), set()
     for path in places(whole):
         for junk in JUNK:
             put = changed(whole, path, junk)
             try:
                 found = Manifest.from_json(put)
-            except ValueError as refused_for:
-                assert str(refused_for), path
-                continue
-            assert found.to_json() == put, path
-            try:
+                assert found.to_json() == put, path
                 check(found, KEYS)
-                read.add((path, repr(junk)))
-            except ValueError as refused_for:
-                assert str(refused_for), path
-    # A version is the service's own number, which the key holder has nothing to compare with.
-    assert read == {(("uploads", at, "version"), repr(2**53)) for at in (0, 1)}
+                if repr(put) != repr(whole):
+                    released.add((path, junk))
+            except ValueError as why:
+                reasons.add(str(why))
+    assert "" not in reasons
+    # The names of jobs and assets are the service's own: the key holder has nothing to compare them with.
+    assert released == {(("job",), "S9"), (("uploads", 0, "asset"), "S9")}
 
 
 def test_missing_and_unknown_members_are_refused_at_every_depth():
