@@ -88,7 +88,7 @@ def _read(path: Path, expected: Expected) -> dict[str, Any]:
     room = payload + REST_BYTES + REST_BYTES_PER_CHUNK * len(wanted)
     if not payload < size <= room + 2 * MAX_HEADER_BYTES:
         raise Refused("encrypted.format", "the file has another size than its vectors need")
-    with pa.memory_map(str(path)) as source, pa.ipc.open_file(source) as file:
+    with pa.memory_map(str(path)) as source, pa.ipc.open_file(whole := source.read_buffer()) as file:
         header, length = _header(file.schema, expected)
         if size > room + 2 * length:
             raise Refused("encrypted.format", "the file has more than its vectors and its header need")
@@ -97,6 +97,8 @@ def _read(path: Path, expected: Expected) -> dict[str, Any]:
         content = hashlib.sha256()
         for number, (vector, chunk, used) in enumerate(wanted):
             batch = file.get_batch(number)
+            if not _stands_in(whole, batch):
+                raise Refused("encrypted.format", "a chunk is compressed", vector, chunk)
             _check_row(batch, vector, chunk, used)
             words = _words(batch, expected)
             _check_words(words, expected, vector, chunk)
@@ -128,6 +130,13 @@ def _header(schema: pa.Schema, expected: Expected) -> tuple[dict[str, Any], int]
     if not isinstance(header, dict) or written.encode() != text:
         raise Refused("encrypted.format", "the header is not canonical JSON")
     return header, len(text)
+
+
+def _stands_in(whole: pa.Buffer, batch: pa.RecordBatch) -> bool:
+    """Whether all of a batch is read where it lies in the file: what is elsewhere was unpacked."""
+    end = whole.address + whole.size
+    buffers = [buffer for column in batch.columns for buffer in column.buffers() if buffer is not None]
+    return all(whole.address <= buffer.address and buffer.address + buffer.size <= end for buffer in buffers)
 
 
 def _check_row(batch: pa.RecordBatch, vector: str, chunk: int, used: int) -> None:

@@ -194,7 +194,12 @@ def _upload(stored: object) -> Upload:
     if not isinstance(stored, Mapping) or set(stored) != {"asset", "version", "header"}:
         raise ValueError("an upload of another form")
     asset, version = stored["asset"], stored["version"]
-    if not isinstance(asset, str) or not _WORD.fullmatch(asset) or type(version) is not int or not 1 <= version <= MAX_VERSION:
+    if (
+        not isinstance(asset, str)
+        or not _WORD.fullmatch(asset)
+        or type(version) is not int
+        or not 1 <= version <= MAX_VERSION
+    ):
         raise ValueError("an upload of another form")
     return Upload(asset, version, Header.from_json(stored["header"]))
 

@@ -51,6 +51,7 @@ def test_a_running_job_is_ended_though_its_containers_answer_to_nothing_and_stay
     assert town.sealed(job.id) is None, "nothing of it was drawn"
 
 
+@pytest.mark.slow
 def test_a_queued_job_is_cancelled_and_its_reservation_comes_back(town):
     town.up()
     first, second = town.submit(202), town.submit(203, epsilon="0.02")

@@ -96,6 +96,7 @@ def test_without_an_engine_a_server_starts_and_its_jobs_wait_until_there_is_one(
     town.check_nothing_defaulted(job.id)
 
 
+@pytest.mark.slow
 def test_an_engine_that_goes_away_in_the_middle_of_a_job_delays_no_release_and_charges_once(remote, door):
     door.close()
     door.open()

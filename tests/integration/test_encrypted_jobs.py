@@ -117,6 +117,7 @@ def test_while_the_key_holder_is_away_nothing_is_touched_and_others_go_first(wor
     assert _difference(charged, spent(demo)) == pytest.approx(0.2)
 
 
+@pytest.mark.slow
 def test_a_key_holder_that_stops_in_the_middle_delays_the_release_and_changes_nothing_else(world, demo, tmp_path):
     before, charged = len(answers(world)), spent(demo)
     found = submitted(demo, job(tmp_path, "0.25"))
@@ -154,6 +155,7 @@ def _difference(before, after):
     return float(after["epsilon"]) - float(before["epsilon"])
 
 
+@pytest.mark.slow
 def test_the_identical_job_again_gets_the_earlier_release_without_the_key_holder(world, demo, tmp_path):
     first = submitted(demo, job(tmp_path, "0.35"))
     waited(demo, first)

@@ -231,6 +231,7 @@ def test_a_killed_reconciler_costs_nothing_twice_and_leaves_nothing(town):
     until(lambda: not town.containers())
 
 
+@pytest.mark.slow
 def test_on_mock_data_everything_is_told_and_nothing_stays_for_the_next_program(town):
     client = town.client("rob")
     failed = client.result(finished(town, job(FAILS_AT_LINE_3), mock=True)).data["mock"]

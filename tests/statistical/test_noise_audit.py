@@ -18,6 +18,7 @@ def fitted(kind: NoiseKind, l0: int, linf: int) -> Noise:
     return Noise.fit(kind, l0=l0, l1=l0 * linf, l2_squared=l0 * linf**2, linf=linf, share=SHARE[kind])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", NoiseKind)
 def test_a_count_with_and_without_a_unit_loses_no_more_than_its_price(kind):
     noise = fitted(kind, 1, 30)

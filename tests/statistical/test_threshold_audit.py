@@ -34,6 +34,7 @@ def failure_found(rule: KeyThreshold, times: int) -> float:
     return at_least(len(found), times)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", NoiseKind)
 def test_a_lone_unit_is_shown_no_more_often_than_delta(kind):
     rule = KeyThreshold.fit(kind, 1, SHARE[kind] / 8, DELTA)

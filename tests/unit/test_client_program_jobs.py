@@ -19,6 +19,7 @@ from banyan.verify import verify
 from rich.cells import cell_len
 
 from api import wiring
+from jobs import lane
 from tests.api_world import POLICY, ApiWorld, frame, honest
 from tests.policies_world import quick_folder
 
@@ -75,6 +76,9 @@ def answers(spec: Any, instruction: bytes) -> bytes:
 def world():
     with pytest.MonkeyPatch.context() as patched, quick_folder() as folder:
         patched.setattr(wiring, "Isolation", Everything)
+        patched.setattr(
+            lane, "_wait_until", lambda moment, cancelled: None
+        )  # slots are planned times; nobody looks at a clock here
         with ApiWorld(folder, answers) as made:
             made.furnish()
             made.allow(POLICY.replace("kinds: [query]", "kinds: [program]").replace("visits-research", "programs"))

@@ -123,6 +123,11 @@ def test_a_context_has_one_form(form):
     refused(form(content))
 
 
+def test_an_enormous_file_is_not_even_parsed():
+    assert "smaller" in refused(b"[" * (MAX_BYTES + 1))
+    assert "is JSON" in refused(b"[" * MAX_BYTES)
+
+
 def test_every_flipped_bit_is_refused():
     content = context("sum34").to_bytes()
     for at in range(0, len(content), len(content) // 150):

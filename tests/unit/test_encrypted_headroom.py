@@ -1,5 +1,6 @@
 """Totals and noise stay where a profile's numbers are exact: tails against the distributions themselves, totals against real ciphertexts."""
 
+from dataclasses import replace
 from decimal import Decimal, localcontext
 from fractions import Fraction
 
@@ -83,6 +84,13 @@ def test_one_unit_more_than_fits_does_not_fit(kind):
     drawn = noise(kind, 2**20)
     most, beside = most_units(drawn), 2 * tail(drawn, 3)
     assert EXCESS * most * 1000 + beside < SUM34.span // 2 <= EXCESS * (most + 1) * 1000 + beside
+
+
+def test_the_end_itself_is_not_within():
+    drawn, said = noise(NoiseKind.LAPLACE, 50), [terms(units=10, **SMALL)]
+    most = 10 * EXCESS * 1000 + 2 * tail(drawn, 3)
+    assert not fits(replace(SUM34, plain=(2 * most + 1,)), said, "sum:cost", drawn)
+    assert fits(replace(SUM34, plain=(2 * most + 3,)), said, "sum:cost", drawn)
 
 
 def test_noise_alone_may_be_too_much():

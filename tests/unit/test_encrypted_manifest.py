@@ -318,6 +318,14 @@ def test_numbers_and_texts_have_one_form(path_and_text):
         Manifest.from_json(changed(manifest().to_json(), path, text))
 
 
+def test_noise_beyond_what_can_be_drawn_is_refused():
+    huge = {"l0": "1", "l1": str(2**63), "l2_squared": str(2**126), "linf": str(2**63)}
+    said = manifest(names=("units",)).to_json()
+    noise = {**said["vectors"][0]["noise"], **huge}
+    with pytest.raises(ValueError, match="can hide"):
+        Manifest.from_json(changed(said, ("vectors", 0, "noise"), noise))
+
+
 def test_lists_have_their_most():
     whole = manifest(names=("units",)).to_json()
     for name, most in (("uploads", MAX_UPLOADS), ("vectors", MAX_VECTORS)):
