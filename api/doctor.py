@@ -20,7 +20,6 @@ from sandbox.docker_runtime import DockerRuntime
 from sandbox.self_check import Check, Verdict, self_check
 from sandbox.spec import OWNER, ContainerSpec
 
-LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 START_RUNS = 5
 
 
@@ -87,7 +86,7 @@ def _key_holder(server: Server) -> str:
         return "none is set: encrypted assets cannot be taken in"
     states = server.key_holder.keys().states.values()
     text = f"{sum(state == 'active' for state in states)} active of {len(states)} keys"
-    if httpx.URL(url).host in LOOPBACK:
+    if httpx.URL(url).host in wiring.LOOPBACK:
         text += "; WARNING: it runs on this machine, and whoever owns both can open what every provider sent"
     return f"{text}; neither this server nor it sees a total without noise, unless they act together or this server lies to it"
 

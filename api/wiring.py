@@ -9,6 +9,8 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
+
 from assets.ingest import Ingest
 from assets.keys import KeyRing
 from assets.object_store import LocalObjectStore
@@ -33,6 +35,7 @@ from jobs.upload_reader import UploadReader
 from sandbox.docker_runtime import DockerRuntime
 
 MANIFEST_KEY = "manifest.key"
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 @dataclass(frozen=True)
@@ -163,7 +166,8 @@ def host_of(settings: Settings, node: Node, instance: str) -> Host:
     # Under a label of its own: the reconciler sweeps away all containers of the server at moments when none should run.
     trial = f"{instance}-trial"
     isolation = Isolation(DockerRuntime(settings.engine), images["python"].id, trial, settings.oci_runtime)
-    return Host(images, node, isolation.tier_for, oci_runtime=settings.oci_runtime)
+    here = settings.key_holder_url is not None and httpx.URL(settings.key_holder_url).host in LOOPBACK
+    return Host(images, node, isolation.tier_for, oci_runtime=settings.oci_runtime, key_holder_is_here=here)
 
 
 def key_holder_of(settings: Settings) -> KeyHolder:

@@ -105,19 +105,25 @@ def _totals(section: Fields, known: Mapping[str, Column]) -> tuple[Bounded, ...]
         column = _numeric(given, name, known)
         if column is None:
             continue
-        bounds = _bounds(ends, column.scale)
-        if bounds is None:
+        total = _bounded(column, ends)
+        if total is None:
             text = f"{name} needs the least and the largest total that one unit may have in a group, in this order"
-            given.wrong(name, "totals", text, f"{name}: [0, 100000], with at most {column.scale} decimals")
+            given.wrong(
+                name,
+                "totals",
+                text,
+                f"{name}: [0, 100000], with at most {column.scale} decimals, below 2^53 on its grid",
+            )
             continue
-        found.append(Bounded(name, column.scale, *bounds))
+        found.append(total)
     return tuple(found)
 
 
-def _bounds(ends: Any, scale: int) -> tuple[int, int] | None:
-    """Lower and upper end on the integer grid of the column."""
+def _bounded(column: Column, ends: Any) -> Bounded | None:
+    """The column with lower and upper end on its integer grid; None where these cannot be."""
     if not isinstance(ends, list) or len(ends) != 2:
         return None
+    scale = column.scale
     found = []
     for end in ends:
         if isinstance(end, bool) or not isinstance(end, int | float | str | Decimal):
@@ -126,7 +132,10 @@ def _bounds(ends: Any, scale: int) -> tuple[int, int] | None:
         if number is None:
             return None
         found.append(number)
-    return (found[0], found[1]) if found[0] < found[1] else None
+    try:
+        return Bounded(column.name, scale, found[0], found[1])
+    except ValueError:
+        return None
 
 
 def _on_grid(text: str, scale: int) -> int | None:
@@ -175,14 +184,11 @@ def _least_squares(section: Fields, known: Mapping[str, Column]) -> LeastSquares
         text = f"least_squares names 1 to {MAX_FEATURES} features and a target that is none of them"
         section.wrong("least_squares", "least_squares", text)
         return None
-    return LeastSquares(tuple(_of_column(known[name]) for name in features), _of_column(known[target]))
-
-
-def _of_column(column: Column) -> Bounded:
-    """The declared bounds of a column's values, on its grid."""
-    if column.lower is None or column.upper is None:
-        raise RuntimeError("a numeric column was declared without bounds")
-    lower, upper = (_on_grid(str(end), column.scale) for end in (column.lower, column.upper))
-    if lower is None or upper is None:
-        raise RuntimeError("a bound lies on its column's grid")
-    return Bounded(column.name, column.scale, lower, upper)
+    columns = {name: _bounded(known[name], [known[name].lower, known[name].upper]) for name in (*features, target)}
+    without = [name for name, column in columns.items() if column is None]
+    if without:
+        text = f"the column {without[0]} of the regression needs bounds that lie below 2^53 on its grid"
+        section.wrong("least_squares", "least_squares", text, f"{without[0]}: {{type: int, lower: 0, upper: 110}}")
+        return None
+    bounded_columns = {name: column for name, column in columns.items() if column is not None}
+    return LeastSquares(tuple(bounded_columns[name] for name in features), bounded_columns[target])

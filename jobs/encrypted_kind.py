@@ -30,6 +30,7 @@ from privacy.guarantee import Guarantee
 
 MOCK_SEED = 1
 IMAGE = "encrypted"
+APART_FROM = "S2"  # as keyholder.releasing has it
 
 
 class EncryptedKind:
@@ -42,6 +43,7 @@ class EncryptedKind:
         compute = _work(asked).compute
         terms = tuple(_terms_of(each) for each in facts.all)
         _check_providers(len(terms), host.least_providers)
+        _check_apart(facts.level, host)
         planned = plan_encrypted(
             EncryptedRequest(
                 compute=compute,
@@ -136,6 +138,17 @@ def _check_providers(found: int, least: int) -> None:
             f"the job reads assets of {found} providers; the policy demands at least {least}",
             where={"field": "assets"},
             way_out="name the assets of more providers",
+        )
+
+
+def _check_apart(level: str, host: Host) -> None:
+    """The key holder would refuse, but only after the job was charged."""
+    if level >= APART_FROM and host.key_holder_is_here:
+        raise Invalid(
+            "encrypted.key_holder_here",
+            f"the key holder of this server runs on the same machine, and serves levels from {APART_FROM} on only apart from it",
+            where={"field": "assets"},
+            way_out="a key holder on another machine, run by somebody else",
         )
 
 

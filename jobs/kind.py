@@ -31,7 +31,7 @@ class Host:
 
     `floor` is the weakest isolation that the job's level and policy allow; `tier_for` what the node does instead of a tier that it
     cannot do, never a weaker one. `oci_runtime` is that of every program's containers; None for the engine's own. `least_providers` and
-    `overlap` are the policy's for encrypted jobs; without one a unit may be at every provider.
+    `overlap` are the policy's for encrypted jobs; without one a unit may be at every provider. `key_holder_is_here`: on this machine.
     """
 
     images: Mapping[str, Image]
@@ -41,6 +41,7 @@ class Host:
     oci_runtime: str | None = None
     least_providers: int = 1
     overlap: int | None = None
+    key_holder_is_here: bool = False
 
 
 class Kind(Protocol):

@@ -31,6 +31,7 @@ populations:
     epsilon: 4
     delta: 1e-6
     min_providers: 3
+    overlap: 1                 # at how many of these one person may be
     providers: {hospital-a: …, hospital-b: …, hospital-c: …}
 """
 
@@ -47,11 +48,15 @@ class Service:
 
 @dataclass(frozen=True)
 class Population:
-    """What may be released about one population in its lifetime, from at least so many of these providers (name to signing key)."""
+    """What may be released about one population in its lifetime, from at least so many of these providers (name to signing key).
+
+    `overlap` is at how many of them one unit may be.
+    """
 
     accountant: Accountant
     capacity: Capacity
     min_providers: int
+    overlap: int
     providers: Mapping[str, str]
 
 
@@ -92,15 +97,18 @@ def _service(document: Document) -> Service:
 
 def _population(document: Document, name: str) -> Population:
     path = ("populations", name)
-    said = _section(document, path, ("accountant", "epsilon", "delta", "min_providers", "providers"))
+    said = _section(document, path, ("accountant", "epsilon", "delta", "min_providers", "overlap", "providers"))
     try:
         accountant = Accountant(said["accountant"])
     except ValueError:
         raise document.invalid("registry.value", (*path, "accountant"), "accountant is basic or zcdp") from None
-    least, providers = said["min_providers"], said["providers"]
+    least, overlap, providers = said["min_providers"], said["overlap"], said["providers"]
     if type(least) is not int or least < 2:
         text = "min_providers is at least 2: the sum of one provider's data is that provider's data"
         raise document.invalid("registry.value", (*path, "min_providers"), text)
+    if type(overlap) is not int or overlap < 1:
+        text = "overlap is at how many providers one unit may be, at least 1"
+        raise document.invalid("registry.value", (*path, "overlap"), text)
     if not isinstance(providers, Mapping):
         raise document.invalid("registry.value", (*path, "providers"), "providers names each provider's signing key")
     try:
@@ -108,7 +116,7 @@ def _population(document: Document, name: str) -> Population:
     except (Invalid, ValueError, TypeError):
         raise document.invalid("registry.value", path, "epsilon and delta are a budget of this accountant") from None
     keys = {str(each): _key(document, (*path, "providers", str(each)), key) for each, key in providers.items()}
-    return Population(accountant, capacity, least, keys)
+    return Population(accountant, capacity, least, overlap, keys)
 
 
 def _section(document: Document, path: tuple[str, ...], names: tuple[str, ...]) -> Mapping[str, Any]:

@@ -98,6 +98,8 @@ class Releases:
         check(manifest, population.providers)
         if len(manifest.uploads) < population.min_providers:
             raise Refused("there are fewer providers than the population needs")
+        if manifest.overlap < min(population.overlap, len(manifest.uploads)):
+            raise Refused("a unit may be at more providers than the noise is for")
         if self.keys.states().get(manifest.key) not in OPENS:
             raise Refused("the key is unknown, frozen or retired")
         if manifest.level >= APART_FROM and not self._is_apart():

@@ -171,12 +171,12 @@ class Encrypted:
         """Pin, now that the service has its keys, and serve."""
         populations: dict[str, dict[str, object]] = {
             "trial-patients": {
-                "accountant": "basic", "epsilon": 10, "delta": "1e-6", "min_providers": 3, "providers": _keys(self.hospitals)
+                "accountant": "basic", "epsilon": 10, "delta": "1e-6", "min_providers": 3, "overlap": 1, "providers": _keys(self.hospitals)
             }
         }  # fmt: skip
         if self.banks:
             populations["cardholders-encrypted"] = {
-                "accountant": "zcdp", "epsilon": 6, "delta": "1e-6", "min_providers": 2, "providers": _keys(self.banks)
+                "accountant": "zcdp", "epsilon": 6, "delta": "1e-6", "min_providers": 2, "overlap": 2, "providers": _keys(self.banks)
             }  # fmt: skip
         self.holder.trust(populations)
         self.holder.start()
@@ -368,7 +368,7 @@ def _tell(demo: Demo, encrypted: Encrypted, begun: float) -> None:
         say(f"   {name:<24} found {times} times")
     if any(found[name] for name in secrets) or not all(found[name] for name in known):
         raise SystemExit("the service has something that it should not have, or the search is blind")
-    step(7, "What the key holder has charged, by its own account.")
+    step(8, "What the key holder has charged, by its own account.")
     say(encrypted.holder.run("status").rstrip())
     say(f"\nDone in {time.monotonic() - begun:.0f} s; nothing is left running.")
 

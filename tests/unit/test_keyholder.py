@@ -80,10 +80,10 @@ class World:
         self.context = self.keys.make("sum34", 365, PassphraseSealer(self.passphrase))
         self.releases = self.serving(daily=daily)
 
-    def serving(self, daily=100, epsilon=Fraction(4), least=3, host="elsewhere", uid=-1):
+    def serving(self, daily=100, epsilon=Fraction(4), least=3, overlap=1, host="elsewhere", uid=-1):
         registry = Registry(
             Service(parse_key(self.journal.signer.verifier_key), public_text(self.manifest_key), host, uid),
-            {"patients": Population(Accountant.BASIC, Capacity.of(Accountant.BASIC, epsilon, Fraction(0)), least, {name: public_line(name) for name in HOSPITALS})},
+            {"patients": Population(Accountant.BASIC, Capacity.of(Accountant.BASIC, epsilon, Fraction(0)), least, overlap, {name: public_line(name) for name in HOSPITALS})},
         )  # fmt: skip
         return Releases(self.keys, Ledger(self.keys.engine, self.clock, daily), registry, self.passphrase)
 
@@ -297,6 +297,10 @@ def test_levels_from_s2_on_need_a_key_holder_apart_from_the_service(world, share
     change = setter(level="S2")
     assert "apart" in world.refuse(*world.request(change=change), world.serving(**shared))
     world.ask(*world.request("j-2", change=change), world.serving())
+
+
+def test_the_overlap_pinned_here_holds_whatever_the_service_says(world):
+    assert "more providers than the noise" in world.refuse(*world.request(), world.serving(overlap=2))
 
 
 def test_too_few_providers(world):
