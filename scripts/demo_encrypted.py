@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
-from demo import BIN, CHECKOUT, DEMO, Demo, free_port, main_of, say, step
+from demo_server import BIN, CHECKOUT, DEMO, Demo, free_port, main_of, say, step
 
 MEDICAL, FINANCE = CHECKOUT / "examples" / "medical", CHECKOUT / "examples" / "finance"
 PASSPHRASE = "the passphrase of the demo, which is no secret"

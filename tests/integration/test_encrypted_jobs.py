@@ -15,8 +15,8 @@ from tests.live_server import CHECKOUT
 
 sys.path.insert(0, str(CHECKOUT / "scripts"))
 
-from demo import DEMO, Demo
 from demo_encrypted import MEDICAL, Encrypted, searched, secrets_of
+from demo_server import DEMO, Demo
 
 pytestmark = [pytest.mark.docker, pytest.mark.ray, pytest.mark.timeout(280)]
 # Against the whole way in, a container each; the strict reader alone is given two thousand (tests/unit/test_encrypted_hev.py).
