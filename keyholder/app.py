@@ -6,6 +6,7 @@ import base64
 
 from fastapi import FastAPI, Request, Response
 from fastapi.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
 
 from keyholder.releasing import MAX_BODY_BYTES, Refused, Releases
 
@@ -42,10 +43,13 @@ def application(releases: Releases) -> FastAPI:
     @app.post("/v1/release")
     async def release(request: Request) -> Response:
         body = bytearray()
-        async for part in request.stream():
-            body += part
-            if len(body) > MAX_BODY_BYTES:
-                return Response(REFUSAL, 409, media_type=JSON)
+        try:
+            async for part in request.stream():
+                body += part
+                if len(body) > MAX_BODY_BYTES:
+                    return await _unread(releases, "the request is too large")
+        except ClientDisconnect:
+            return await _unread(releases, "the request was cut off")
         try:
             answer = await run_in_threadpool(releases.answer, bytes(body))
         except Refused:
@@ -53,3 +57,8 @@ def application(releases: Releases) -> FastAPI:
         return Response(answer, media_type=JSON)
 
     return app
+
+
+async def _unread(releases: Releases, why: str) -> Response:
+    await run_in_threadpool(releases.note, why)
+    return Response(REFUSAL, 409, media_type=JSON)

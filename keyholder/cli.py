@@ -14,11 +14,13 @@ import typer
 import uvicorn
 
 from core.clock import SystemClock
+from core.database import changing
 from core.errors import BanyanError
 from keyholder.app import application
+from keyholder.confinement import close_doors, lock_memory
 from keyholder.keys import Keys, KeyState
-from keyholder.ledger import Ledger, incidents_in, refusals_since
-from keyholder.records import database_in
+from keyholder.ledger import Ledger, incidents_in, refusals_since, unanswered_in
+from keyholder.records import database_in, prepare
 from keyholder.registry import EXAMPLE, read_registry
 from keyholder.releasing import Releases
 from keyholder.sealed_key import PassphraseSealer
@@ -67,6 +69,8 @@ def init(
     days: Days = 365,
 ) -> None:
     """Make folder, signing key, ledger and the first key; does nothing to what is there."""
+    close_doors()
+    lock_memory()
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     keys = _keys(folder)
     keys.initialise(name)
@@ -78,6 +82,7 @@ def init(
     print(f"signer {keys.signer}")
     for context in keys.contexts():
         print(f"key    {context.key}  {context.profile}, takes data until {context.expires[:10]}")
+        print(f"       {keys.context_file(context.key)}")
     print(f"next: say in {registry} whom to believe, give the line above to the service's operator, and serve")
 
 
@@ -94,10 +99,11 @@ def serve(
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     keys = _keys(folder)
     registry = read_registry(folder / REGISTRY)
-    sealer = PassphraseSealer(passphrase_file)
-    for context in keys.contexts():
-        sealer.open(context.key, keys.secret_file(context.key).read_bytes())  # a wrong passphrase shows now
+    close_doors()
+    with changing(keys.engine) as connection:
+        prepare(connection)
     releases = Releases(keys, Ledger(keys.engine, keys.clock, daily), registry, passphrase_file)
+    releases.check_opens()  # a wrong passphrase shows now
     uvicorn.run(application(releases), host=host, port=port, log_level="warning", access_log=False, server_header=False)
 
 
@@ -105,6 +111,8 @@ def serve(
 @_told
 def rotate(folder: Folder, passphrase_file: Passphrase, profile: Profile = "sum58", days: Days = 365) -> None:
     """Make a new active key; what is encrypted under the one before can still be summed and opened."""
+    close_doors()
+    lock_memory()
     context = _keys(folder).make(profile, days, PassphraseSealer(passphrase_file))
     print(f"key    {context.key}  {context.profile}, takes data until {context.expires[:10]}")
 
@@ -125,6 +133,7 @@ def status(folder: Folder) -> None:
     print(f"log    {'none seen' if head is None else f'{head.size} entries'}")
     recent = refusals_since(keys.engine, keys.clock.now() - timedelta(days=1))
     print(f"refused in 24 hours: {recent}; incidents: {len(incidents_in(keys.engine))}")
+    print(f"begun and never answered: {unanswered_in(keys.engine)}")
 
 
 @app.command()

@@ -15,7 +15,7 @@ from core.clock import Clock, text_of
 from core.database import changing, reading
 from core.errors import Conflict, Invalid
 from core.signing_key import create_signing_key, open_signing_key, public_text
-from keyholder.records import key_states, keys, metadata
+from keyholder.records import key_states, keys, prepare
 from keyholder.sealed_key import KeySealer
 from privacy.encrypted import bfv
 from privacy.encrypted.context import PublicContext
@@ -31,6 +31,15 @@ class KeyState(StrEnum):
     DECRYPT_ONLY = "decrypt-only"
     FROZEN = "frozen"
     RETIRED = "retired"
+
+
+# What a key may become by an incident or its operator; a newer key of its profile makes an active one decrypt only.
+BECOMES: Mapping[KeyState, frozenset[KeyState]] = {
+    KeyState.ACTIVE: frozenset({KeyState.FROZEN, KeyState.RETIRED}),
+    KeyState.DECRYPT_ONLY: frozenset({KeyState.FROZEN, KeyState.RETIRED}),
+    KeyState.FROZEN: frozenset({KeyState.FROZEN, KeyState.DECRYPT_ONLY, KeyState.RETIRED}),
+    KeyState.RETIRED: frozenset(),
+}
 
 
 @dataclass(frozen=True)
@@ -49,7 +58,7 @@ class Keys:
         if not (self.folder / NAME).exists():
             (self.folder / NAME).write_text(name)
         with changing(self.engine) as connection:
-            metadata.create_all(connection)
+            prepare(connection)
 
     @property
     def signer(self) -> str:
@@ -69,6 +78,7 @@ class Keys:
         context = PublicContext.signed(pair.public, name, text_of(now), text_of(until), signing)
         _write(self.secret_file(key), sealer.seal(key, pair.secret))
         _write(self.public_file(key), pair.public)
+        _write(self.context_file(key), context.to_bytes())
         with changing(self.engine) as connection:
             for earlier, state in _states(connection).items():
                 if state is KeyState.ACTIVE and _profile(connection, earlier) == profile:
@@ -92,15 +102,22 @@ class Keys:
         return found
 
     def set_state(self, key: str, state: KeyState, why: str) -> None:
-        """Say what a key is good for from now on. Raises Conflict (`key.unknown`)."""
+        """Say what a key is good for from now on. Raises Conflict (`key.unknown`, `key.state`)."""
         with changing(self.engine) as connection:
-            if key not in _states(connection):
+            now = _states(connection).get(key)
+            if now is None:
                 raise Conflict("key.unknown", "there is no such key here")
+            if state not in BECOMES[now]:
+                raise Conflict("key.state", f"a key that is {now} does not become {state}")
             _say(connection, self.clock, key, state, why)
 
     def secret_file(self, key: str) -> Path:
         """Where the sealed secret key lies."""
         return self.folder / f"{key.removeprefix('sha256:')}.secret"
+
+    def context_file(self, key: str) -> Path:
+        """The signed public context, for providers who get it in person."""
+        return self.folder / f"{key.removeprefix('sha256:')}.hectx"
 
     def public_file(self, key: str) -> Path:
         """Where the public key lies."""

@@ -15,13 +15,20 @@ from core.canonical import canonical
 from core.clock import Clock, text_of
 from core.database import changing, reading
 from keyholder.log_follower import Head
-from keyholder.records import answers, followed, incidents, refusals
+from keyholder.records import answers, followed, incidents, intents, refusals
 from privacy.accountant import Capacity, Loss
 from privacy.encrypted.manifest import Manifest
 
 
 class OverBudget(ValueError):
     """The release would take a population beyond what is pinned here, or there were too many today."""
+
+
+class OtherCiphertext(ValueError):
+    """The job was decrypted, or was about to be, for another ciphertext."""
+
+    def __init__(self) -> None:
+        super().__init__("the job is bound to another ciphertext")
 
 
 @dataclass(frozen=True)
@@ -45,23 +52,43 @@ class Ledger:
         with reading(self.engine) as connection:
             return _answered(connection, job)
 
-    def check(self, manifest: Manifest, capacity: Capacity) -> None:
-        """Raise OverBudget unless the release still fits."""
-        with reading(self.engine) as connection:
-            self._check(connection, manifest, capacity)
+    def intend(self, manifest: Manifest, capacity: Capacity) -> None:
+        """Keep, before anything is decrypted, that this ciphertext is about to be, for this job and no other ciphertext.
+
+        It counts towards the key's day whatever comes of it, and only the same bytes may be tried again: each decryption of other
+        bytes is a question about the secret key (B14). Raises OverBudget, OtherCiphertext.
+        """
+        with changing(self.engine) as connection:
+            meant = connection.execute(select(intents.c.ciphertext).where(intents.c.job == manifest.job)).scalar()
+            if meant is not None and meant != manifest.ciphertext:
+                raise OtherCiphertext
+            _check_budget(connection, manifest, capacity)
+            if meant is not None:
+                return
+            now = self.clock.now()
+            since = text_of(now - timedelta(days=1))
+            recent = select(func.count()).where(intents.c.key == manifest.key, intents.c.meant_at > since)
+            if connection.execute(recent).scalar_one() >= self.daily:
+                raise OverBudget("the key has had its releases of a day")
+            connection.execute(
+                insert(intents).values(
+                    job=manifest.job, key=manifest.key, ciphertext=manifest.ciphertext, meant_at=text_of(now)
+                )
+            )
 
     def enter(self, manifest: Manifest, capacity: Capacity, answer: bytes) -> bytes:
         """Keep an answer and charge for it, in one transaction that asks again whether it fits.
 
-        Returns what is to be answered: an earlier answer to the same job and ciphertext, if another thread was faster. Raises OverBudget.
+        Returns what is to be answered: an earlier answer to the same job and ciphertext, if another process was faster. Raises OverBudget,
+        OtherCiphertext.
         """
         with changing(self.engine) as connection:
             earlier = _answered(connection, manifest.job)
             if earlier is not None:
                 if earlier.ciphertext != manifest.ciphertext:
-                    raise OverBudget("the job was answered for another ciphertext")
+                    raise OtherCiphertext
                 return earlier.answer
-            self._check(connection, manifest, capacity)
+            _check_budget(connection, manifest, capacity)
             top = connection.execute(select(func.max(answers.c.number))).scalar() or 0
             connection.execute(
                 insert(answers).values(
@@ -98,27 +125,25 @@ class Ledger:
     def followed(self) -> Head | None:
         """The newest head of the service's log that was seen."""
         with reading(self.engine) as connection:
-            row = connection.execute(select(followed).order_by(followed.c.number.desc()).limit(1)).first()
+            row = connection.execute(select(followed).order_by(followed.c.size.desc()).limit(1)).first()
         return None if row is None else Head(row.size, bytes(row.root), row.note)
+
+    def was_followed(self, size: int, root: bytes) -> bool:
+        """Whether the log was seen with this head before."""
+        with reading(self.engine) as connection:
+            found = select(followed.c.number).where(followed.c.size == size, followed.c.root == root)
+            return connection.execute(found).first() is not None
 
     def follow(self, head: Head) -> None:
         """Remember a newer head; an older one changes nothing."""
-        seen = self.followed()
-        if seen is None or head.size > seen.size:
-            with changing(self.engine) as connection:
+        with changing(self.engine) as connection:
+            largest = connection.execute(select(func.max(followed.c.size))).scalar()
+            if largest is None or head.size > largest:
                 connection.execute(
                     insert(followed).values(
                         size=head.size, root=head.root, note=head.note, seen_at=text_of(self.clock.now())
                     )
                 )
-
-    def _check(self, connection: Connection, manifest: Manifest, capacity: Capacity) -> None:
-        if not capacity.admits(_spent(connection, manifest.population), manifest.loss):
-            raise OverBudget("the population's budget does not admit it")
-        since = text_of(self.clock.now() - timedelta(days=1))
-        recent = select(func.count()).where(answers.c.key == manifest.key, answers.c.answered_at > since)
-        if connection.execute(recent).scalar_one() >= self.daily:
-            raise OverBudget("the key has had its releases of a day")
 
 
 def incidents_in(engine: Engine) -> list[tuple[str, str, str, str]]:
@@ -133,6 +158,18 @@ def refusals_since(engine: Engine, moment: datetime) -> int:
     with reading(engine) as connection:
         found = select(func.count()).where(refusals.c.refused_at > text_of(moment))
         return int(connection.execute(found).scalar_one())
+
+
+def unanswered_in(engine: Engine) -> int:
+    """How many jobs were about to be decrypted and have no answer: refused then, or cut off by a crash."""
+    with reading(engine) as connection:
+        found = select(func.count()).where(intents.c.job.not_in(select(answers.c.job)))
+        return int(connection.execute(found).scalar_one())
+
+
+def _check_budget(connection: Connection, manifest: Manifest, capacity: Capacity) -> None:
+    if not capacity.admits(_spent(connection, manifest.population), manifest.loss):
+        raise OverBudget("the population's budget does not admit it")
 
 
 def _answered(connection: Connection, job: str) -> Answered | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,16 +35,21 @@ class Head:
     note: str
 
 
-def extended(proof: Mapping[str, Any], key: Key, seen: Head | None) -> Head:
-    """The head that a proof's checkpoint states. Raises ValueError; LogForked where it does not extend `seen`."""
+def extended(proof: Mapping[str, Any], key: Key, seen: Head | None, was_seen: Callable[[int, bytes], bool]) -> Head:
+    """The head that a proof's checkpoint states. Raises ValueError; LogForked where it does not extend `seen`, the newest one.
+
+    `was_seen` tells whether a head of this size and root was ever followed: such a one is late, and no sign of a fork.
+    """
     note = proof["checkpoint"]
     try:
         size, root = parse_checkpoint(open_note(note, key), key.name)
     except (VerificationError, InvalidSignature, ValueError, KeyError, TypeError):
         raise ValueError("the checkpoint is not signed by the service's log") from None
     path = [_bytes(part) for part in proof["consistency"]]
-    if seen is None:
+    if seen is None or (size, root) == (seen.size, seen.root):  # what is followed already needs no path
         return Head(size, root, note)
+    if was_seen(size, root):
+        raise ValueError("the checkpoint is older than the one followed")
     if size < seen.size or not is_consistent(seen.size, seen.root, size, root, path):
         raise LogForked("the log does not extend the one seen before")
     return Head(size, root, note)

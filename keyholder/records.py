@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sqlalchemy import DDL, Column, Engine, Integer, LargeBinary, MetaData, Table, Text, event
+from sqlalchemy import Column, Connection, Engine, Integer, LargeBinary, MetaData, Table, Text, UniqueConstraint
 
 from core.database import engine_for
 
@@ -25,6 +25,15 @@ key_states = Table(
     Column("state", Text, nullable=False),
     Column("said_at", Text, nullable=False),
     Column("why", Text, nullable=False),
+)
+# What was about to be decrypted, kept before it is: a job has one ciphertext for ever, also where no answer came of it.
+intents = Table(
+    "intents",
+    metadata,
+    Column("job", Text, primary_key=True),
+    Column("key", Text, nullable=False),
+    Column("ciphertext", Text, nullable=False),
+    Column("meant_at", Text, nullable=False),
 )
 # The ledger: one row a release, with the very bytes that were answered.
 answers = Table(
@@ -66,16 +75,32 @@ followed = Table(
     Column("seen_at", Text, nullable=False),
 )
 
-for _table in metadata.tables.values():
-    for _change in ("UPDATE", "DELETE"):
-        event.listen(
-            _table,
-            "after_create",
-            DDL(  # type: ignore[no-untyped-call]
-                f"CREATE TRIGGER {_table.name}_no_{_change.lower()} BEFORE {_change} ON {_table.name} "
-                "BEGIN SELECT RAISE(ABORT, 'rows of the key holder are only ever added'); END"
-            ),
-        )
+
+def prepare(connection: Connection) -> None:
+    """Make the tables that are missing, and what keeps their rows: nothing changes, removes or replaces one."""
+    metadata.create_all(connection)
+    for table in metadata.tables.values():
+        for change in ("UPDATE", "DELETE"):
+            _forbid(connection, table, change, "")
+        # REPLACE removes the row before without firing the trigger on DELETE.
+        taken = f"WHEN EXISTS (SELECT 1 FROM {table.name} WHERE {_taken(table)}) "  # noqa: S608 - our own names
+        _forbid(connection, table, "INSERT", taken)
+
+
+def _forbid(connection: Connection, table: Table, change: str, when: str) -> None:
+    connection.exec_driver_sql(
+        f"CREATE TRIGGER IF NOT EXISTS {table.name}_no_{change.lower()} BEFORE {change} ON {table.name} {when}"
+        "BEGIN SELECT RAISE(ABORT, 'rows of the key holder are only ever added'); END"
+    )
+
+
+def _taken(table: Table) -> str:
+    """Whether a new row has a value that another row has and that only one may have."""
+    unique = [column.name for column in table.primary_key.columns]
+    for constraint in table.constraints:
+        if isinstance(constraint, UniqueConstraint):
+            unique += [column.name for column in constraint.columns]
+    return " OR ".join(f"{name} = NEW.{name}" for name in unique)
 
 
 def database_in(folder: Path) -> Engine:

@@ -116,6 +116,11 @@ def _population(document: Document, name: str) -> Population:
     except (Invalid, ValueError, TypeError):
         raise document.invalid("registry.value", path, "epsilon and delta are a budget of this accountant") from None
     keys = {str(each): _key(document, (*path, "providers", str(each)), key) for each, key in providers.items()}
+    if len(set(keys.values())) != len(keys):
+        text = "two providers have one signing key: they are one provider"
+        raise document.invalid("registry.value", (*path, "providers"), text)
+    if least > len(keys):
+        raise document.invalid("registry.value", (*path, "min_providers"), f"only {len(keys)} providers are named")
     return Population(accountant, capacity, least, overlap, keys)
 
 

@@ -27,7 +27,7 @@ from keyholder.keys import SIGNING_KEY, Keys, KeyState
 from keyholder.ledger import Ledger
 from keyholder.log_follower import LogForked, extended, spend_in
 from keyholder.registry import Population, Registry
-from privacy.encrypted.header import verifies
+from privacy.encrypted.header import moment_of, verifies
 from privacy.encrypted.headroom import guard
 from privacy.encrypted.manifest import Manifest, check
 from privacy.encrypted.profiles import profile_named
@@ -55,6 +55,8 @@ class Releases:
     registry: Registry
     passphrase_file: Path
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    # Keys that should be frozen and could not be written down as such: not opened again before a restart.
+    _unwritten: set[str] = field(default_factory=set, repr=False)
 
     def answer(self, body: bytes) -> bytes:
         """The signed answer to a request. Raises Refused, for whatever reason."""
@@ -62,15 +64,20 @@ class Releases:
             try:
                 return self._answer(body)
             except Refused as refused:
-                self._note(str(refused))
+                self.note(str(refused))
                 raise
             except Exception as problem:  # noqa: BLE001 - whatever it is, the answer is the constant one
-                self._note(f"{type(problem).__name__}: {problem}")
+                self.note(f"{type(problem).__name__}: {problem}")
                 raise Refused from None
 
-    def _note(self, reason: str) -> None:
+    def note(self, reason: str) -> None:
+        """Count a refusal. That it cannot be written down must not show in the answer."""
+        reason = "".join(each if each.isprintable() else "?" for each in reason)
         _log.warning("refused: %s", reason)
-        self.ledger.refuse(reason)
+        try:
+            self.ledger.refuse(reason)
+        except Exception:  # noqa: BLE001 - a full disk, a lock: the one who asks is told the same
+            _log.exception("a refusal could not be written down")
 
     def _answer(self, body: bytes) -> bytes:
         document, chunks = _parts(body)
@@ -86,7 +93,7 @@ class Releases:
             return earlier.answer
         population = self._admitted(manifest)
         self._check_log(document["spend"], manifest)
-        self.ledger.check(manifest, population.capacity)
+        self.ledger.intend(manifest, population.capacity)
         answer = self._signed(manifest, self._opened(manifest, chunks))
         # Kept and charged before anybody sees it: a crash from here on changes nothing any more.
         return self.ledger.enter(manifest, population.capacity, answer)
@@ -100,11 +107,19 @@ class Releases:
             raise Refused("there are fewer providers than the population needs")
         if manifest.overlap < min(population.overlap, len(manifest.uploads)):
             raise Refused("a unit may be at more providers than the noise is for")
-        if self.keys.states().get(manifest.key) not in OPENS:
-            raise Refused("the key is unknown, frozen or retired")
+        self._check_key(manifest)
         if manifest.level >= APART_FROM and not self._is_apart():
             raise Refused(f"levels from {APART_FROM} on need a key holder apart from the service")
         return population
+
+    def _check_key(self, manifest: Manifest) -> None:
+        if self.keys.states().get(manifest.key) not in OPENS or manifest.key in self._unwritten:
+            raise Refused("the key is unknown, frozen or retired")
+        context = next(each for each in self.keys.contexts() if each.key == manifest.key)
+        # When its provider encrypted it, by the header that the provider signed.
+        moments = (moment_of(upload.header.created) for upload in manifest.uploads)
+        if not all(context.takes_data_at(moment) for moment in moments):
+            raise Refused("an upload was encrypted after its key had expired")
 
     def _is_apart(self) -> bool:
         """Another host, another user and another root of trust than the service's."""
@@ -112,14 +127,15 @@ class Releases:
         shares = (
             socket.gethostname() == service.host,
             os.getuid() == service.uid,
-            self.keys.signer == service.manifest_key,
+            self.keys.signer in (service.manifest_key, base64.b64encode(service.log_key.public).decode()),
         )
         return not any(shares)
 
     def _check_log(self, proof: Mapping[str, Any], manifest: Manifest) -> None:
         """The log holds the spend, and extends the log seen before."""
         try:
-            head = extended(proof, self.registry.service.log_key, self.ledger.followed())
+            log_key, ledger = self.registry.service.log_key, self.ledger
+            head = extended(proof, log_key, ledger.followed(), ledger.was_followed)
         except LogForked as forked:
             self.ledger.open_incident("log.forked", None, manifest.job)
             raise Refused(str(forked)) from None
@@ -134,12 +150,7 @@ class Releases:
     def _opened(self, manifest: Manifest, chunks: bytes) -> dict[str, list[int]]:
         profile, terms = profile_named(manifest.profile), manifest.terms
         expected = sum(profile.chunks_of(vector.length) for vector in manifest.vectors) * profile.chunk_bytes
-        order = {
-            "profile": profile.name,
-            "key": manifest.key,
-            "secret": str(self.keys.secret_file(manifest.key)),
-            "public": str(self.keys.public_file(manifest.key)),
-            "passphrase_file": str(self.passphrase_file),
+        order = self._order(manifest.key, profile.name) | {
             "vectors": [
                 vector.to_json() | {"guard": str(guard(terms, vector.name, vector.noise))}
                 for vector in manifest.vectors
@@ -152,10 +163,28 @@ class Releases:
         except decryption.OutOfRange as problem:
             raise self._frozen(manifest, str(problem)) from None
 
+    def check_opens(self) -> None:
+        """Open every key that may be needed, each in a process of its own. Raises Unavailable (`key_holder.sealed`)."""
+        states = self.keys.states()
+        for context in self.keys.contexts():
+            if states[context.key] is not KeyState.RETIRED:
+                decryption.decrypted(self._order(context.key, context.profile) | {"vectors": []}, b"")
+
+    def _order(self, key: str, profile: str) -> dict[str, Any]:
+        return {
+            "profile": profile,
+            "key": key,
+            "secret": str(self.keys.secret_file(key)),
+            "public": str(self.keys.public_file(key)),
+            "passphrase_file": str(self.passphrase_file),
+        }
+
     def _frozen(self, manifest: Manifest, why: str) -> Refused:
-        self.keys.set_state(manifest.key, KeyState.FROZEN, why)
-        self.ledger.open_incident("ciphertext.out_of_range", manifest.key, manifest.job)
         _log.critical("alarm: the key is frozen: %s", why)
+        self._unwritten.add(manifest.key)
+        self.keys.set_state(manifest.key, KeyState.FROZEN, why)
+        self._unwritten.discard(manifest.key)
+        self.ledger.open_incident("ciphertext.out_of_range", manifest.key, manifest.job)
         return Refused(why)
 
     def _signed(self, manifest: Manifest, numbers: Mapping[str, list[int]]) -> bytes:

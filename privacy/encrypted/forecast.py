@@ -1,15 +1,16 @@
-"""What a plan can say of an encrypted job's noise before anything is computed, beside a plaintext job at the same price."""
+"""What a plan can say of an encrypted job's error before anything is computed, beside a plaintext job at the same price."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from decimal import Decimal
 from fractions import Fraction
 
 from privacy.encrypted.least_squares import predicted_errors
 from privacy.encrypted.plan_model import Forecast, PlannedVector
 from privacy.encrypted.request import Compute
-from privacy.encrypted.terms import SQUARE, SUM, UNITS, Terms, square_most
+from privacy.encrypted.terms import SQUARE, SUM, UNITS, Bounded, Terms, square_most
 from privacy.intervals import CONFIDENCE
 from privacy.mechanisms import Noise
 from privacy.programs.forecast import short
@@ -32,15 +33,25 @@ def forecast_of(
             predicted_errors(terms, units, standard_error_of(noise.kind, _alone(noise, overlap))),
             strict=True,
         )
-        return tuple(Forecast(name, "coefficient", _short(two), _short(one)) for (name, two), (_, one) in both)
+        return tuple(
+            Forecast(name, "coefficient", _short(two), _short(one), "unknown: values beyond their declared bounds")
+            for (name, two), (_, one) in both
+        )
     share = Fraction(units, len(terms.groups))
-    counts = [_entry("units", "count", Fraction(1), noises[UNITS], overlap)] if compute.count else []
+    left_out, outside = _left_out(terms), {total.column: _outside(terms, total) for total in terms.totals}
+    counts = [_entry("units", "count", Fraction(1), noises[UNITS], overlap, left_out)] if compute.count else []
     return (
         *counts,
-        *(_entry(f"sum_{name}", "sum", _unit(terms, name), noises[SUM + name], overlap) for name in compute.sum),
-        *(_ratio(f"mean_{name}", "mean", terms, name, SUM, share, noises, overlap) for name in compute.mean),
         *(
-            _ratio(f"variance_{name}", "variance", terms, name, SQUARE, share, noises, overlap)
+            _entry(f"sum_{name}", "sum", _unit(terms, name), noises[SUM + name], overlap, outside[name])
+            for name in compute.sum
+        ),
+        *(
+            _ratio(f"mean_{name}", "mean", terms, name, SUM, share, noises, overlap, outside[name])
+            for name in compute.mean
+        ),
+        *(
+            _ratio(f"variance_{name}", "variance", terms, name, SQUARE, share, noises, overlap, outside[name])
             for name in compute.variance
         ),
     )
@@ -50,15 +61,27 @@ def _unit(terms: Terms, column: str) -> Fraction:
     return Fraction(1, 10 ** terms.total(column).scale)
 
 
+def _left_out(terms: Terms) -> str:
+    if terms.max_groups == len(terms.groups):
+        return "none"
+    return f"unknown: a {terms.unit} in more than {terms.max_groups} groups counts in {terms.max_groups} of them"
+
+
+def _outside(terms: Terms, total: Bounded) -> str:
+    low, high = (f"{Decimal(end).scaleb(-total.scale):,f}" for end in (total.lower, total.upper))
+    others = "" if terms.max_groups == len(terms.groups) else f", or in more than {terms.max_groups} groups"
+    return f"unknown: totals of a {terms.unit} outside {low} … {high}{others}"
+
+
 def _alone(noise: Noise, overlap: int) -> Fraction:
     """The scale for a job that sees each unit once: less by the overlap."""
     return max(Fraction(1), noise.scale / overlap)
 
 
-def _entry(name: str, kind: str, unit: Fraction, noise: Noise, overlap: int) -> Forecast:
+def _entry(name: str, kind: str, unit: Fraction, noise: Noise, overlap: int, clipping: str) -> Forecast:
     two = half_width_of_two(noise.kind, noise.scale, CONFIDENCE)
     one = half_width_of(noise.kind, _alone(noise, overlap), CONFIDENCE)
-    return Forecast(name, kind, short(unit * two), short(unit * one))
+    return Forecast(name, kind, short(unit * two), short(unit * one), clipping)
 
 
 def _ratio(
@@ -70,6 +93,7 @@ def _ratio(
     share: Fraction,
     noises: dict[str, Noise],
     overlap: int,
+    clipping: str,
 ) -> Forecast:
     """A ratio moves by the noise above it, and by that of the count times its own size: for the middle of what it may be."""
     total = terms.total(column)
@@ -82,7 +106,7 @@ def _ratio(
 
     two = [half_width_of_two(noise.kind, noise.scale, CONFIDENCE) for noise in (top, count)]
     one = [half_width_of(noise.kind, _alone(noise, overlap), CONFIDENCE) for noise in (top, count)]
-    return Forecast(name, kind, _short(error(*two)), _short(error(*one)))
+    return Forecast(name, kind, _short(error(*two)), _short(error(*one)), clipping)
 
 
 def _short(value: float) -> str:

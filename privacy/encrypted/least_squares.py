@@ -1,7 +1,8 @@
 """Least squares from noisy moments: how wrong it is expected to be, and the coefficients with what noise may have done to them.
 
 Each unit adds w·wᵀ with w = (1, x, y)/√d, where x and y are mapped by their declared bounds to [-1, 1]; docs/proofs/encrypted.md. What
-is done to the noisy matrix (projection, ridge, solving) is post-processing.
+is done to the noisy matrix (projection, ridge, solving) is post-processing. Coefficients come from the projected matrix with a ridge,
+which keeps them from running away; intervals from the matrix as it is (coefficient_interval.py): they are of the regression without.
 """
 
 from __future__ import annotations
@@ -16,12 +17,14 @@ import numpy as np
 import numpy.typing as npt
 
 from core.errors import Invalid
+from privacy.encrypted.coefficient_interval import ends_of
 from privacy.encrypted.terms import GRAM_BITS, Bounded, LeastSquares, Terms, gram_length
 from privacy.intervals import CONFIDENCE, simulated_noise
 from privacy.mechanisms import Noise
+from privacy.tails import half_width_of_two
 
 INTERCEPT = "intercept"
-BOOTSTRAPS = 1000
+BOOTSTRAPS = 500
 # The mean square of a feature that is spread evenly over its declared range.
 _EVEN = 1 / 3
 _Matrix = npt.NDArray[np.float64]
@@ -60,24 +63,15 @@ def predicted_errors(terms: Terms, units: int, standard_error: float) -> list[tu
 def table_rows(terms: Terms, entries: Sequence[int], noise: Noise) -> list[dict[str, Any]]:
     """A row a coefficient: its name, and a cell with value, standard error and the ends of its 95 % interval.
 
-    Intervals are a parametric bootstrap of both noises around the released moments.
+    The ends are None where noise leaves them open: such data say too little. The standard error is the spread of the whole computation,
+    by a parametric bootstrap of both noises around the released moments.
     """
     regression = _regression(terms)
     deviation = _deviation(noise)
     moments = _matrix(np.array([float(entry) for entry in entries]), regression.size)
     found = _coefficients(moments, deviation, regression)
-    generator = np.random.default_rng(secrets.randbits(128))
-    around = _projected(moments)
-    again = []
-    for _ in range(BOOTSTRAPS):
-        drawn = sum(
-            (simulated_noise(noise, gram_length(regression.size), generator) for _ in range(2)),
-            np.zeros(gram_length(regression.size)),
-        )
-        again.append(_coefficients(around + _matrix(drawn, regression.size), deviation, regression))
-    strayed = np.array(again) - _coefficients(around, deviation, regression)
-    reach = np.quantile(np.abs(strayed), CONFIDENCE, axis=0, method="higher")
-    errors = strayed.std(axis=0)
+    errors = _spread(moments, noise, regression)
+    intervals = _intervals(moments, noise, regression)
     names = [INTERCEPT, *(column.column for column in regression.features)]
     return [
         {
@@ -85,12 +79,38 @@ def table_rows(terms: Terms, entries: Sequence[int], noise: Noise) -> list[dict[
             "coefficient": {
                 "value": float(value),
                 "standard_error": float(error),
-                "low": float(value - width),
-                "high": float(value + width),
+                "low": None if ends is None else min(ends[0], float(value)),
+                "high": None if ends is None else max(ends[1], float(value)),
             },
         }
-        for name, value, error, width in zip(names, found, errors, reach, strict=True)
+        for name, value, error, ends in zip(names, found, errors, intervals, strict=True)
     ]
+
+
+def _spread(moments: _Matrix, noise: Noise, regression: LeastSquares) -> _Matrix:
+    generator, length = np.random.default_rng(secrets.randbits(128)), gram_length(regression.size)
+    around = _projected(moments)
+    again = []
+    for _ in range(BOOTSTRAPS):
+        drawn = sum((simulated_noise(noise, length, generator) for _ in range(2)), np.zeros(length))
+        again.append(_coefficients(around + _matrix(drawn, regression.size), _deviation(noise), regression))
+    return np.asarray(np.std(again, axis=0))
+
+
+def _intervals(moments: _Matrix, noise: Noise, regression: LeastSquares) -> list[tuple[float, float] | None]:
+    """In the declared units, the intercept first: each is a direction in the coefficients of columns that were mapped to [-1, 1]."""
+    width = half_width_of_two(noise.kind, noise.scale, CONFIDENCE) / float(2**GRAM_BITS)
+    target, features = _half(regression.target), regression.features
+    directions = np.eye(regression.size - 1)
+    directions[0, 1:] = [-_middle(column) / _half(column) for column in features]
+    units = [target, *(target / _half(column) for column in features)]
+    found: list[tuple[float, float] | None] = []
+    for direction, unit, offset in zip(
+        directions, units, [_middle(regression.target), *[0.0] * len(features)], strict=True
+    ):
+        ends = ends_of(moments[:-1, :-1], moments[:-1, -1], direction, width)
+        found.append(None if ends is None else (offset + unit * ends[0], offset + unit * ends[1]))
+    return found
 
 
 def _coefficients(moments: _Matrix, deviation: float, regression: LeastSquares) -> _Matrix:

@@ -45,16 +45,26 @@ class PlannedVector:
 
 @dataclass(frozen=True)
 class Forecast:
-    """The error of one output that noise alone makes in 95 of 100 releases, and that of a plaintext job at the same price."""
+    """The error of one output that noise alone makes in 95 of 100 releases, and that of a plaintext job at the same price.
+
+    `clipping` says which bound may have cut off more; how much it did, no one but the providers knows.
+    """
 
     name: str
     kind: str
     noise_95: str
     plaintext_95: str
+    clipping: str
 
     def to_json(self) -> dict[str, str]:
         """A JSON object."""
-        return {"name": self.name, "kind": self.kind, "noise_95": self.noise_95, "plaintext_95": self.plaintext_95}
+        return {
+            "name": self.name,
+            "kind": self.kind,
+            "noise_95": self.noise_95,
+            "plaintext_95": self.plaintext_95,
+            "clipping": self.clipping,
+        }
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,12 @@ _MEAN_NOTE = (
     "A mean is that of units' totals in a group, and a variance that of these totals (divided by their number)."
 )
 _REGRESSION_NOTE = (
-    "Coefficients are of the units' mean values, with a ridge of the noise's own size; intervals are a parametric "
-    "bootstrap of the noise."
+    "Coefficients are of the units' mean values, with a ridge of the noise's own size, which draws them towards 0; intervals are those "
+    "of the regression without it."
+)
+_OPEN_NOTE = (
+    "Where there is no interval, noise hides how the columns hang together: a larger epsilon, fewer features or closer bounds "
+    "would help."
 )
 
 
@@ -38,7 +42,8 @@ def release_encrypted(plan: EncryptedPlan, numbers: Mapping[str, Sequence[int]])
     if plan.compute.least_squares:
         rows = least_squares.table_rows(plan.terms, numbers[GRAM], plan.vector(GRAM).noise)
         described = _described("term", ["coefficient"], "decimal")
-        return ReleasedTable(described, tuple(rows), (_NOTE, _REGRESSION_NOTE))
+        is_open = any(row["coefficient"]["low"] is None for row in rows)
+        return ReleasedTable(described, tuple(rows), (_NOTE, _REGRESSION_NOTE, *([_OPEN_NOTE] if is_open else [])))
     columns = dict(_columns(plan, numbers))
     rows = [
         {_key(plan): group, **{name: cells[at] for name, cells in columns.items()}}

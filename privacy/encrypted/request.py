@@ -90,7 +90,7 @@ def read_compute(asked: object) -> Compute:
         raise Invalid("compute.invalid", "compute asks for nothing", where={"field": "compute"}, way_out=EXAMPLE)
     if found.least_squares and found != Compute(least_squares=True):
         text = "least_squares is a job of its own: it is over all groups together"
-        raise Invalid("compute.least_squares", text, where={"field": "compute"})
+        raise Invalid("compute.least_squares", text, where={"field": "compute.least_squares"})
     return found
 
 
