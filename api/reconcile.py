@@ -50,7 +50,7 @@ def main() -> int:
             scheduler,
             DockerRuntime(server.settings.engine),
             server.staging,
-            Releasing(server.journal, server.keys, masking_of(server, stop)),
+            Releasing(server.journal, server.keys, masking_of(server, stop), server.contributions),
             ThreadPoolExecutor(GATES),
         )
         try:

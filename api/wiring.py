@@ -24,6 +24,7 @@ from core.errors import Conflict, Invalid, Unavailable
 from core.migrate import is_current, upgrade
 from core.settings import Settings, read_settings
 from core.signing_key import create_signing_key, open_signing_key
+from jobs.contributions import Contributions
 from jobs.isolation import Isolation
 from jobs.key_holder import HttpKeyHolder, KeyHolder, NoKeyHolder
 from jobs.kind import Host, Image
@@ -49,6 +50,7 @@ class Server:
     keys: KeyRing
     ingest: Ingest
     encrypted: Uploads
+    contributions: Contributions
     key_holder: KeyHolder
     jobs: JobService
     staging: Staging
@@ -134,6 +136,7 @@ def assemble(settings: Settings | None = None) -> Server:
         keys=keys,
         ingest=Ingest(journal, store, keys),
         encrypted=Uploads(journal, store, keys, reader.read, lambda: key_holder.keys().states),
+        contributions=Contributions(journal, store, reader.read, lambda: key_holder.keys().states),
         key_holder=key_holder,
         jobs=JobService(journal, keys, host),
         staging=Staging(

@@ -16,7 +16,17 @@ from privacy.encrypted.profiles import PROFILES
 from privacy.encrypted.terms import Bounded, LeastSquares, Terms
 from privacy.schema import NUMERIC, Column, ColumnType
 
-FIELDS = ("provider", "signing_key", "profile", "group_by", "max_groups", "totals", "squares", "least_squares")
+FIELDS = (
+    "provider",
+    "signing_key",
+    "profile",
+    "stored",
+    "group_by",
+    "max_groups",
+    "totals",
+    "squares",
+    "least_squares",
+)
 PROVIDER = r"[a-z][a-z0-9-]{0,39}"
 ALL = "all"
 MAX_TOTALS, MAX_FEATURES = 16, 16
@@ -37,6 +47,7 @@ def read_encrypted(
     provider = section.text("provider", "provider: hospital-a", PROVIDER)
     key = _signing_key(section)
     profile = section.choice("profile", list(PROFILES), "profile: sum58")
+    stored = _stored(section)
     group_by, groups = _groups(section, known)
     max_groups = 1
     if section.has("max_groups"):
@@ -63,7 +74,7 @@ def read_encrypted(
     except ValueError as problem:
         fields.wrong("encrypted", "encrypted", f"this cannot be encrypted in {profile}: {problem}")
         return None
-    return Encrypted(terms, key)
+    return Encrypted(terms, key, stored)
 
 
 def _signing_key(section: Fields) -> str | None:
@@ -79,6 +90,14 @@ def _signing_key(section: Fields) -> str | None:
         section.wrong("signing_key", "signing_key", "this is not the public key of a provider", way_out)
         return None
     return text
+
+
+def _stored(section: Fields) -> bool:
+    given = section.value("stored", "stored: false", required=False)
+    if given is not None and not isinstance(given, bool):
+        text = "stored says whether the service keeps what the provider encrypts: true, or false for each job anew"
+        section.wrong("stored", "stored", text, "stored: false")
+    return given is not False
 
 
 def _groups(section: Fields, known: Mapping[str, Column]) -> tuple[str | None, tuple[str, ...]]:

@@ -53,10 +53,19 @@ class Budget:
 
 @dataclass(frozen=True)
 class Encrypted:
-    """What the asset's provider may encrypt, and the provider's Ed25519 public key in base64, which signs it."""
+    """What the asset's provider may encrypt, and the provider's Ed25519 public key in base64, which signs it.
+
+    Where nothing is `stored`, versions hold no numbers: the provider encrypts for each job anew, with noise of its own.
+    """
 
     terms: Terms
     signing_key: str
+    stored: bool = True
+
+    @property
+    def vectors(self) -> tuple[str, ...]:
+        """The names of the vectors in a version."""
+        return tuple(vector.name for vector in self.terms.vectors) if self.stored else ()
 
 
 @dataclass(frozen=True)
@@ -147,11 +156,14 @@ def _encrypted_json(encrypted: Encrypted | None) -> dict[str, Any]:
     """Left out where there is none, so that declarations from before it was a field keep their digest."""
     if encrypted is None:
         return {}
-    return {"encrypted": {"terms": encrypted.terms.to_json(), "signing_key": encrypted.signing_key}}
+    said = {"terms": encrypted.terms.to_json(), "signing_key": encrypted.signing_key, "stored": encrypted.stored}
+    return {"encrypted": said}
 
 
 def _encrypted_of(value: Mapping[str, Any] | None) -> Encrypted | None:
-    return None if value is None else Encrypted(Terms.from_json(value["terms"]), value["signing_key"])
+    if value is None:
+        return None
+    return Encrypted(Terms.from_json(value["terms"]), value["signing_key"], value.get("stored", True))
 
 
 def bound_text(bound: Bound) -> int | str:

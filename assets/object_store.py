@@ -21,8 +21,13 @@ class ObjectStore(Protocol):
     def put(self, path: str, content: bytes) -> None:
         """Store an object. When this returns, it survives a crash of the machine.
 
-        Raises Unavailable (`ingest.storage_full`) if there is no room, or `storage.unreachable`; nothing is at `path` then.
+        Raises Unavailable (`ingest.storage_full`) if there is no room, or `storage.unreachable`; nothing new is at `path` then, and what
+        was there stays: an object is never replaced.
         """
+        ...
+
+    def has(self, path: str) -> bool:
+        """Whether there is an object. Raises Unavailable (`storage.unreachable`) where that cannot be said."""
         ...
 
     def get(self, path: str) -> bytes:
@@ -55,12 +60,23 @@ class LocalObjectStore:
                 file.flush()
                 os.fsync(file.fileno())
             temporary.chmod(0o444)  # for the containers that it is shown to; nobody else may enter the folders above
-            temporary.replace(target)
+            os.link(temporary, target)  # unlike a renaming, it replaces nothing
+            temporary.unlink()
             self._sync_folders(target.parent)
         except OSError as problem:
             with suppress(OSError):
                 temporary.unlink()
             raise _refused(problem) from None
+
+    def has(self, path: str) -> bool:
+        """See the port."""
+        try:
+            self._at(path).stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError as problem:
+            raise _refused(problem) from None
+        return True
 
     def get(self, path: str) -> bytes:
         """See the port."""

@@ -6,7 +6,7 @@ An upload is ciphertext under the key holder's key: the service never holds a ro
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,21 +29,21 @@ from core.canonical import canonical, digest
 from core.errors import BanyanError, Conflict, Invalid
 from core.ids import new_id
 from privacy.encrypted.header import Header, signature_holds
+from privacy.encrypted.terms import Terms
 
 FILE = "upload.hev"
+# Reads a file of these vectors under these terms, strictly, in a container; gives its header.
+Reader = Callable[[Path, Terms, Sequence[str]], Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
 class Uploads:
-    """What taking in an upload needs. `read` reads a file strictly, in a container, and gives its header.
-
-    `key_states` says what each key id of the key holder is good for now.
-    """
+    """What taking in an upload needs. `key_states` says what each key id of the key holder is good for now."""
 
     journal: Journal
     store: ObjectStore
     keys: KeyRing
-    read: Callable[[Path, Encrypted], Mapping[str, Any]]
+    read: Reader
     key_states: Callable[[], Mapping[str, str]]
 
     def version(self, asset_id: str, path: Path, actor: str) -> Version:
@@ -70,9 +70,16 @@ class Uploads:
         declared = asset.declaration.encrypted
         if declared is None:
             raise Invalid("asset.not_encrypted", f"{asset.id} is not declared as encrypted", where={"field": "asset"})
-        header = Header.from_json(self.read(path, declared))
-        _check_header(header, declared)
-        self._check_key(header.key)
+        header = header_in(self.read(path, declared.terms, declared.vectors))
+        check_header(header, declared)
+        if header.share is not None:
+            raise Invalid(
+                "encrypted.contribution",
+                f"this file was encrypted for the job {header.share.job} alone",
+                where={"field": "share"},
+                way_out="banyan upload without --asset takes it there",
+            )
+        check_key(header.key, self.key_states())
         content = path.read_bytes()
         block = Block(0, f"{folder_of(version_id)}/{FILE}", len(content), digest_of(content))
         self.store.put(block.path, content)
@@ -85,20 +92,33 @@ class Uploads:
             _add_header(tx, version_id, header)
         return version
 
-    def _check_key(self, key: str) -> None:
-        state = self.key_states().get(key)
-        if state is None:
-            raise Conflict(
-                "encrypted.key_unknown",
-                "the upload is encrypted under a key that the key holder of this service does not have",
-                way_out="fetch the present public context and encrypt again: banyan encrypt --asset …",
-            )
-        if state != "active":
-            raise Conflict(
-                "encrypted.key_expired",
-                "the upload is encrypted under a key that takes no new data any more",
-                way_out="fetch the present public context and encrypt again: banyan encrypt --asset …",
-            )
+
+def header_in(said: Mapping[str, Any]) -> Header:
+    """The header of a file, as its reader found it. Raises Invalid (`encrypted.format`)."""
+    try:
+        return Header.from_json(said)
+    except (ValueError, KeyError, TypeError) as problem:
+        text = f"its header is not one of this version: {problem}"
+        raise Invalid(
+            "encrypted.format", text[:200], where={"field": "file"}, way_out="make it with banyan encrypt"
+        ) from None
+
+
+def check_key(key: str, states: Mapping[str, str]) -> None:
+    """Raise Conflict (`encrypted.key_unknown`, `encrypted.key_expired`) unless new data may be under this key."""
+    state = states.get(key)
+    if state is None:
+        raise Conflict(
+            "encrypted.key_unknown",
+            "the upload is encrypted under a key that the key holder of this service does not have",
+            way_out="fetch the present public context and encrypt again: banyan encrypt --asset …",
+        )
+    if state != "active":
+        raise Conflict(
+            "encrypted.key_expired",
+            "the upload is encrypted under a key that takes no new data any more",
+            way_out="fetch the present public context and encrypt again: banyan encrypt --asset …",
+        )
 
 
 def _add_header(tx: Transaction, version: str, header: Header) -> None:
@@ -107,7 +127,8 @@ def _add_header(tx: Transaction, version: str, header: Header) -> None:
     )
 
 
-def _check_header(header: Header, declared: Encrypted) -> None:
+def check_header(header: Header, declared: Encrypted) -> None:
+    """Raise Invalid (`encrypted.terms`, `encrypted.signature`) unless it is of the declared terms, signed by the declared provider."""
     if header.terms != declared.terms:
         raise Invalid(
             "encrypted.terms",

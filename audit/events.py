@@ -37,6 +37,7 @@ class EventType(StrEnum):
     BUDGET_RELEASED = "budget:released"
     JOB_SUBMITTED = "job:submitted"
     JOB_REFUSED = "job:refused"
+    CONTRIBUTION_GIVEN = "contribution:given"
     JOB_STARTED = "job:started"
     JOB_RESTARTED = "job:restarted"
     JOB_DELAYED = "job:delayed"
@@ -71,6 +72,7 @@ FACTS: Mapping[EventType, frozenset[str]] = {
     EventType.BUDGET_RELEASED: frozenset({"population", "job"}),
     EventType.JOB_SUBMITTED: frozenset({"asset", "version", "joined", "identity", "mode", "policy", "plan"}),
     EventType.JOB_REFUSED: frozenset({"asset", "code"}),
+    EventType.CONTRIBUTION_GIVEN: frozenset({"asset", "content", "digest"}),
     EventType.JOB_STARTED: frozenset({"release_at", "attempt"}),
     EventType.JOB_RESTARTED: frozenset({"release_at", "attempt"}),
     EventType.JOB_DELAYED: frozenset({"release_at"}),

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from assets.declaration_model import Encrypted
+from core.canonical import canonical
 from core.errors import Invalid, Unavailable
-from jobs.encrypted_lane import EncryptedForm, chunk_numbers
+from jobs.encrypted_lane import EncryptedForm, chunk_numbers, vectors_in
 from jobs.encrypted_request import EncryptedAsked
 from jobs.encrypted_schedule import encrypted_schedule
 from jobs.gate import Gated
@@ -20,6 +22,7 @@ from jobs.promise import guarantee_of
 from jobs.request import JobRequest
 from jobs.schedule import lanes_for
 from privacy.encrypted.chunks import read_chunk
+from privacy.encrypted.manifest import APART_FROM
 from privacy.encrypted.mock import mock_numbers
 from privacy.encrypted.plan import plan_encrypted
 from privacy.encrypted.plan_model import EncryptedPlan, EncryptedRequest
@@ -30,7 +33,9 @@ from privacy.guarantee import Guarantee
 
 MOCK_SEED = 1
 IMAGE = "encrypted"
-APART_FROM = "S2"  # as keyholder.releasing has it
+# The sum of one provider's data is that provider's data: no key holder opens it.
+LEAST_PROVIDERS = 2
+MAX_TERMS_BYTES = 12 << 20
 
 
 class EncryptedKind:
@@ -41,9 +46,11 @@ class EncryptedKind:
     def plan(self, asked: JobRequest, facts: PublicFacts, host: Host) -> JobPlan:
         """Plan an encrypted job. Raises Invalid with what does not fit together."""
         compute = _work(asked).compute
-        terms = tuple(_terms_of(each) for each in facts.all)
+        declared = tuple(_declared(each) for each in facts.all)
+        terms = tuple(each.terms for each in declared)
         _check_providers(len(terms), host.least_providers)
         _check_apart(facts.level, host)
+        _check_size(terms)
         planned = plan_encrypted(
             EncryptedRequest(
                 compute=compute,
@@ -52,9 +59,10 @@ class EncryptedKind:
                 accountant=facts.accountant,
                 epsilon=asked.epsilon,
                 delta=asked.delta,
+                shared=_shared(declared),
             )
         )
-        numbers = chunk_numbers(planned.terms)
+        numbers = chunk_numbers(planned.terms, vectors_in(planned))
         chunks = [number for vector in planned.vectors for number in numbers[vector.name]]
         profile, lanes = profile_named(planned.profile), lanes_for(len(chunks), host.node)
         return JobPlan(
@@ -83,6 +91,7 @@ class EncryptedKind:
                 "all_units": planned.units,
                 "profile": planned.profile,
                 "key": _key_of(facts),
+                "shared": planned.shared,
                 "encrypted": planned.to_json(),
             },
             identity={"compute": compute.to_json(), "overlap": planned.overlap, "key": _key_of(facts)},
@@ -97,9 +106,9 @@ class EncryptedKind:
     def form(self, request: Mapping[str, Any], plan: Mapping[str, Any], *, is_mock: bool) -> EncryptedForm:  # noqa: ARG002 - the plan has it all
         """What a lane adds."""
         planned = EncryptedPlan.from_json(plan["encrypted"])
-        numbers = chunk_numbers(planned.terms)
+        numbers = chunk_numbers(planned.terms, vectors_in(planned))
         chunks = tuple(number for vector in planned.vectors for number in numbers[vector.name])
-        return EncryptedForm(planned.terms, chunks, is_mock)
+        return EncryptedForm(planned.terms, vectors_in(planned), chunks, is_mock)
 
     def gate(self, job: Job, partials: Mapping[int, bytes], masking: Masking | None) -> Gated:
         """Mask the sums, have them decrypted and noised again, and make the table."""
@@ -125,17 +134,31 @@ def _work(asked: JobRequest) -> EncryptedAsked:
     return asked.work
 
 
-def _terms_of(facts: PublicFacts) -> Terms:
-    if facts.terms is None:
+def _declared(facts: PublicFacts) -> Encrypted:
+    if facts.encrypted is None:
         raise TypeError("only an encrypted asset has terms")
-    return facts.terms
+    return facts.encrypted
+
+
+def _shared(declared: Sequence[Encrypted]) -> bool:
+    """Whether the providers encrypt for each job anew."""
+    stored = {each.stored for each in declared}
+    if len(stored) > 1:
+        raise Invalid(
+            "encrypted.stored",
+            "some of these assets are stored and some are encrypted for each job; together they would be as weak as the stored ones",
+            where={"field": "assets"},
+            way_out="assets that all say stored: false, or none",
+        )
+    return stored == {False}
 
 
 def _check_providers(found: int, least: int) -> None:
+    least = max(least, LEAST_PROVIDERS)
     if found < least:
         raise Invalid(
             "encrypted.too_few_providers",
-            f"the job reads assets of {found} providers; the policy demands at least {least}",
+            f"the job reads assets of {found} providers; at least {least} are demanded",
             where={"field": "assets"},
             way_out="name the assets of more providers",
         )
@@ -149,6 +172,17 @@ def _check_apart(level: str, host: Host) -> None:
             f"the key holder of this server runs on the same machine, and serves levels from {APART_FROM} on only apart from it",
             where={"field": "assets"},
             way_out="a key holder on another machine, run by somebody else",
+        )
+
+
+def _check_size(terms: Sequence[Terms]) -> None:
+    """The key holder reads the terms of every upload before it opens a sum, up to a size."""
+    if sum(len(canonical(each.to_json())) for each in terms) > MAX_TERMS_BYTES:
+        raise Invalid(
+            "encrypted.too_many_terms",
+            "the terms of so many providers with so many groups are more than the key holder reads",
+            where={"field": "assets"},
+            way_out="fewer providers, or assets with fewer groups",
         )
 
 
@@ -167,7 +201,7 @@ def _key_of(facts: PublicFacts) -> str | None:
 
 def _sums(planned: EncryptedPlan, partials: Mapping[int, bytes]) -> tuple[list[list[Chunk]], list[int]]:
     """The chunks of each released vector; one that is missing or malformed counts as a sum of nothing (design R9)."""
-    profile, numbers = profile_named(planned.profile), chunk_numbers(planned.terms)
+    profile, numbers = profile_named(planned.profile), chunk_numbers(planned.terms, vectors_in(planned))
     sums: list[list[Chunk]] = []
     defaulted: list[int] = []
     for vector in planned.vectors:

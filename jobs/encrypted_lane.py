@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 from assets.blocks import Block
 from core.errors import Unavailable
 from jobs.lane import GRACE_SECONDS, LaneContainer, LaneWork
+from privacy.encrypted.plan_model import EncryptedPlan
 from privacy.encrypted.profiles import Profile, profile_named
 from privacy.encrypted.terms import Terms
 from sandbox.collect import FRAME_BYTES, framed_instruction, read_frames
@@ -21,31 +22,44 @@ RUNNER = ("python3", "-I", "/banyan/runner.py")
 PLACE = "/uploads"
 
 
-def expected_json(terms: Terms) -> dict[str, Any]:
-    """What the reader in the container may expect of a file under these terms (privacy.encrypted.hev.Expected)."""
+def expected_json(terms: Terms, vectors: Sequence[str] | None = None) -> dict[str, Any]:
+    """What the reader in the container may expect of a file of these vectors, or of all (privacy.encrypted.hev.Expected)."""
     profile = profile_named(terms.profile)
     return {
         "shape": list(profile.shape),
         "moduli": list(profile.moduli),
-        "vectors": [[vector.name, vector.length] for vector in terms.vectors],
+        "vectors": [[name, terms.vector(name).length] for name in _names(terms, vectors)],
     }
 
 
-def chunk_numbers(terms: Terms) -> Mapping[str, list[int]]:
-    """By vector, the numbers of its chunks in the order of the file."""
+def _names(terms: Terms, vectors: Sequence[str] | None) -> Sequence[str]:
+    return [vector.name for vector in terms.vectors] if vectors is None else vectors
+
+
+def vectors_in(plan: EncryptedPlan) -> tuple[str, ...]:
+    """What a provider's file holds: all that its terms say, or what it encrypted for the one job."""
+    return tuple(vector.name for vector in (plan.vectors if plan.shared else plan.terms.vectors))
+
+
+def chunk_numbers(terms: Terms, vectors: Sequence[str] | None = None) -> Mapping[str, list[int]]:
+    """By vector, the numbers of its chunks in the order of a file of these vectors, or of all."""
     profile, found, at = profile_named(terms.profile), {}, 0
-    for vector in terms.vectors:
-        count = profile.chunks_of(vector.length)
-        found[vector.name] = list(range(at, at + count))
+    for name in _names(terms, vectors):
+        count = profile.chunks_of(terms.vector(name).length)
+        found[name] = list(range(at, at + count))
         at += count
     return found
 
 
 @dataclass(frozen=True)
 class EncryptedForm:
-    """See jobs.lane.LaneForm. `chunks` are the numbers of all chunks that the job needs; a job on mock data adds nothing."""
+    """See jobs.lane.LaneForm. `vectors` are those of a file, `chunks` the numbers of all chunks that the job needs.
+
+    A job on mock data adds nothing.
+    """
 
     terms: Terms
+    vectors: tuple[str, ...]
     chunks: tuple[int, ...]
     is_mock: bool
 
@@ -66,7 +80,7 @@ class EncryptedForm:
             ReadOnlyMount(str((Path(work.store) / block.path).resolve()), place)
             for block, place in zip(uploads, places, strict=True)
         )
-        instruction = expected_json(self.terms) | {
+        instruction = expected_json(self.terms, self.vectors) | {
             "task": "add",
             "paths": places,
             "chunks": indexes,

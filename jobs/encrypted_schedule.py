@@ -10,8 +10,8 @@ from jobs.schedule import LONGEST, SEAL_SECONDS, START_SAFETY, Node, Schedule, b
 # Seconds of one core, twice what was measured: to add one chunk of an upload to a sum, and for a chunk whatever the uploads.
 ADD_PER_BYTE, ADD_PER_CHUNK = 4e-9, 0.01
 CHECK_PER_BYTE = 4e-9  # SHA-256 of an upload
-# In the gate: a round trip to the key holder and its child process; a mask for each chunk; noise for each number, twice.
-GATE_SECONDS, GATE_PER_CHUNK, GATE_PER_NUMBER = 3.0, 0.12, 40e-6
+# In the gate: a round trip to the key holder and its child process; a flooded mask for each chunk; noise for each number, twice.
+GATE_SECONDS, GATE_PER_CHUNK, GATE_PER_NUMBER = 3.0, 0.4, 40e-6
 
 
 def encrypted_schedule(

@@ -21,8 +21,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from core.canonical import canonical
 from core.errors import BanyanError, Unavailable
 from privacy.encrypted.context import PublicContext
+from privacy.encrypted.manifest import ANSWER_DOMAIN
 
-ANSWER_DOMAIN = b"banyan.answer/1\n"
 SECONDS = 60.0
 QUICK_SECONDS, ASK_EVERY_SECONDS = 1.0, 3.0
 OPENING = ("active", "decrypt-only")
@@ -85,9 +85,11 @@ class HttpKeyHolder:
         """See the port. Asked at most every few seconds."""
         if time.monotonic() - self._asked[0] > ASK_EVERY_SECONDS:
             try:
-                states = self._http.get("/v1/key", timeout=QUICK_SECONDS).json()["states"]
-                self._asked = time.monotonic(), dict(states)
-            except (httpx.HTTPError, ValueError, KeyError, TypeError):
+                told = self._http.get("/v1/key", timeout=QUICK_SECONDS).json()
+                resting = set(told["resting"])  # keys that have had their releases of a day
+                states = {key: state for key, state in told["states"].items() if key not in resting}
+                self._asked = time.monotonic(), states
+            except (httpx.HTTPError, ValueError, KeyError, TypeError, AttributeError):
                 self._asked = time.monotonic(), {}
         return self._asked[1].get(key) in OPENING
 
@@ -115,7 +117,9 @@ class HttpKeyHolder:
         try:
             signed = {name: value for name, value in answer.items() if name != "signature"}
             self._public.verify(base64.b64decode(answer["signature"], validate=True), ANSWER_DOMAIN + canonical(signed))
-            if answer["job"] != job:
+            size = struct.unpack_from(">Q", body)[0]
+            asked = json.loads(body[8 : 8 + size])["manifest"]
+            if answer["job"] != job or any(answer[name] != asked[name] for name in ("key", "ciphertext")):
                 raise _untrusted()
             return {str(name): [int(value) for value in values] for name, values in answer["values"].items()}
         except (InvalidSignature, KeyError, TypeError, ValueError, AttributeError):

@@ -13,7 +13,7 @@ import json
 import struct
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -28,17 +28,18 @@ from audit.events import EventType
 from audit.log import Journal
 from core.canonical import canonical
 from core.errors import Unavailable
+from jobs import contributions
 from jobs.key_holder import KeyHolder, ReleaseRefused, release_body
 from jobs.model import Job
 from policies import budget
 from privacy.encrypted.chunks import bytes_of
-from privacy.encrypted.manifest import Manifest
+from privacy.encrypted.manifest import Manifest, Released
 from privacy.encrypted.mask import mask
 from privacy.encrypted.plan_model import EncryptedPlan
 from privacy.encrypted.profiles import Profile, profile_named
 from privacy.encrypted.sums import add
 
-RETRY_SECONDS = 1.0
+RETRY_SECONDS, LONGEST_WAIT_SECONDS = 1.0, 10.0
 FOLDER = "requests"
 _LENGTH = struct.Struct(">Q")
 Chunk = npt.NDArray[np.uint64]
@@ -53,39 +54,54 @@ class Masking:
     signing: Ed25519PrivateKey
     store: ObjectStore
     closing: threading.Event
+    # Jobs that ended in this process, one of whose gates may still be waiting.
+    _over: set[str] = field(default_factory=set, repr=False)
 
     def numbers(self, job: Job, sums: list[list[Chunk]]) -> Mapping[str, list[int]]:
         """The noised totals by vector. `sums`: the chunks of each released vector, in the plan's order.
 
-        Waits while the key holder is away. Raises ReleaseRefused, or Unavailable when this process is told to end.
+        Waits while the key holder is away. Raises ReleaseRefused, also for a job that ended meanwhile, or Unavailable when this process is
+        told to end.
         """
         plan = EncryptedPlan.from_json(job.plan["encrypted"])
+        kept: bytes | None = None
+        wait = RETRY_SECONDS
         while True:
             try:
-                signed, chunks = _opened(self._kept(job, plan, sums))
+                kept = self._kept(job, plan, sums) if kept is None else kept
+                signed, chunks = _opened(kept)
                 body = release_body({**signed, "spend": self._spend(job)}, chunks)
+                self._check_open(job)
                 found = self.key_holder.release(job.id, body)
                 break
             except Unavailable:
-                if self.closing.wait(RETRY_SECONDS):
+                if self.closing.wait(wait):
                     raise
+                wait = min(2 * wait, LONGEST_WAIT_SECONDS)
         if {name: len(values) for name, values in found.items()} != {each.name: each.length for each in plan.vectors}:
             raise ReleaseRefused("encrypted.answer_malformed", "the key holder's answer has another form than the plan")
         return found
 
     def forget(self, job: Job) -> None:
-        """Remove what was kept of a job that is over."""
+        """Remove what was kept of a job that is over, after which nothing more is made or sent for it."""
+        self._over.add(job.id)
         self.store.remove_folder(f"{FOLDER}/{job.id}")
 
     def _kept(self, job: Job, plan: EncryptedPlan, sums: list[list[Chunk]]) -> bytes:
         """What was made for this job before, or now, and kept."""
         path = f"{FOLDER}/{job.id}/masked"
-        try:
+        self._check_open(job)
+        # One that cannot be read now is never made again: two masks over one sum would show the key holder two noisy totals.
+        if self.store.has(path):
             return self.store.get(path)
-        except Unavailable:
-            made = self._made(job, plan, sums)
-            self.store.put(path, made)
-            return made
+        made = self._made(job, plan, sums)
+        self.store.put(path, made)
+        return made
+
+    def _check_open(self, job: Job) -> None:
+        if job.id in self._over:
+            self.store.remove_folder(f"{FOLDER}/{job.id}")
+            raise ReleaseRefused("job.over", "the job has ended")
 
     def _made(self, job: Job, plan: EncryptedPlan, sums: list[list[Chunk]]) -> bytes:
         profile = profile_named(plan.profile)
@@ -129,12 +145,14 @@ class Masking:
                 {
                     "asset": asset,
                     "version": number,
-                    "header": uploads.header_of(connection, asset, number),
+                    "header": contributions.header_of(connection, job.id, asset)
+                    if plan.shared
+                    else uploads.header_of(connection, asset, number),
                 }
                 for asset, number in sorted(numbered)
             ],
             "overlap": plan.overlap,
-            "vectors": [vector.to_json() for vector in plan.vectors],
+            "vectors": [Released(vector.name, vector.length, vector.noise).to_json() for vector in plan.vectors],
             "loss": budget.spend_of(connection, job.id).loss.to_json(),
             "ciphertext": "sha256:" + hashlib.sha256(masked).hexdigest(),
         }

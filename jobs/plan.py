@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
+from assets.declaration_model import Encrypted
 from core.canonical import digest
 from core.units import text_of
 from jobs.schedule import Schedule
 from privacy.accountant import Accountant, Loss
-from privacy.encrypted.terms import Terms
 from privacy.schema import TableSchema
 
 
@@ -20,8 +20,8 @@ class PublicFacts:
     """All that planning may know of an asset: its declaration's facts, the population's block count and δ, the newest version's number.
 
     `joined` are the facts of further assets: of the same population, split like the first, or public tables, of which every block of a
-    program gets the `whole`. `level` is then the highest of all. Of an encrypted asset there are the `terms` of its provider, and the id
-    of the `key` that its newest version is under.
+    program gets the `whole`. `level` is then the highest of all. Of an asset that its provider encrypts there is what is declared of that,
+    and the id of the `key` that its newest version is under.
     """
 
     asset: str
@@ -34,7 +34,7 @@ class PublicFacts:
     version: int | None
     joined: tuple[PublicFacts, ...] = ()
     whole: bool = False
-    terms: Terms | None = None
+    encrypted: Encrypted | None = None
     key: str | None = None
 
     @property

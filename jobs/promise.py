@@ -30,4 +30,5 @@ def guarantee_of(
         mechanisms=tuple(dict.fromkeys(MechanismKind(mechanism.kind) for mechanism in priced.mechanisms)),
         blocks=blocks,
         providers=providers,
+        shared=bool(plan.get("shared")),
     )

@@ -20,6 +20,7 @@ from audit.signer import ROLLED_BACK
 from core import clock
 from core.canonical import canonical
 from core.errors import BanyanError, Unavailable
+from jobs.contributions import check_in_time, is_overdue
 from jobs.key_holder import ReleaseRefused
 from jobs.lane import LaneResult, LaneWork
 from jobs.model import MOCK, Job, jobs_in
@@ -35,7 +36,8 @@ from sandbox.runtime import Runtime
 
 MAX_ATTEMPTS = 3
 LANE_ATTEMPTS = 2
-LOOKED_AT = 20  # queued jobs, where the first one waits for a key holder
+# Where the first queued job waits for a key holder or for providers, so many others are looked at, this often.
+LOOKED_AT, LOOK_EVERY = 1000, timedelta(seconds=0.5)
 SEAL_BEFORE = timedelta(seconds=SEAL_SECONDS)
 SWEEP_EVERY = timedelta(seconds=10)
 _log = logging.getLogger("banyan.reconciler")
@@ -77,6 +79,7 @@ class Reconciler:
         self._staging, self._releasing, self._gating = staging, releasing, gating
         self._active: _Active | None = None
         self._swept_at: datetime | None = None
+        self._looked_at: datetime | None = None
         self.halted: str | None = None
 
     def try_sweep(self) -> bool:
@@ -116,12 +119,19 @@ class Reconciler:
                 raise
 
     def _ready(self, first: Job) -> Job | None:
-        """The first queued job that has all it needs: a key holder that is away holds up what needs it, and nothing else."""
-        if self._releasing.can_open(first):
+        """The first queued job that has all it needs: what waits for a key holder or for providers holds up nothing else."""
+        if self._may_start(first):
             return first
+        now = self._journal.clock.now()
+        if self._looked_at is not None and now - self._looked_at < LOOK_EVERY:
+            return None
+        self._looked_at = now
         with self._journal.reading() as connection:
             others = jobs_in(connection, JobState.QUEUED, limit=LOOKED_AT)
-        return next((job for job in others if self._releasing.can_open(job)), None)
+        return next((job for job in others if self._may_start(job)), None)
+
+    def _may_start(self, job: Job) -> bool:
+        return is_overdue(job, self._journal.clock.now()) or self._releasing.can_open(job)
 
     def _sweep_sometimes(self) -> None:
         """A task killed between making and starting a container leaves one that ends by nothing but removal."""
@@ -146,25 +156,36 @@ class Reconciler:
         image_is_there = self._runtime.image_id(job.plan["image"]) is not None
         with self._journal.writing() as tx:
             self._staging.check_key(tx.connection, job)
-            try:
-                if not image_is_there:
-                    raise image_missing(job.plan["image"])
-                self._releasing.check_reuse(tx.connection, job)
-                if job.policy is not None:
-                    permits.still_permits(tx.connection, job.policy["name"], job.policy["version"], tx.now)
-            except BanyanError as refusal:
+            refusal = self._refusal(tx, job, image_is_there=image_is_there)
+            if refusal is not None:
                 # Its policy ended or its image went while the job waited: nothing was touched, so nothing is charged.
                 if refuse(tx, job, refusal) and job.mode != MOCK:
                     budget.release_reservation(tx, job.id)
-                return
-            values = {"seed": secrets.token_bytes(32), "touched": 1}
-            if not self._schedule(tx, job, JobEvent.START, EventType.JOB_STARTED, **values):
-                return
-            if job.mode != MOCK:
-                budget.commit(tx, job.id)
+            else:
+                values = {"seed": secrets.token_bytes(32), "touched": 1}
+                if not self._schedule(tx, job, JobEvent.START, EventType.JOB_STARTED, **values):
+                    return
+                if job.mode != MOCK:
+                    budget.commit(tx, job.id)
+        if refusal is not None:
+            self._releasing.forget(job)
+            return
         # The spend is durable; now it is made unforgettable outside the database (design R17). If that fails, nothing is touched.
         self._journal.publish_checkpoint()
         self._run(job.id)
+
+    def _refusal(self, tx: Transaction, job: Job, *, image_is_there: bool) -> BanyanError | None:
+        """Why a queued job may not start any more."""
+        try:
+            if not image_is_there:
+                raise image_missing(job.plan["image"])
+            self._releasing.check_reuse(tx.connection, job)
+            check_in_time(tx.connection, job, tx.now)
+            if job.policy is not None:
+                permits.still_permits(tx.connection, job.policy["name"], job.policy["version"], tx.now)
+        except BanyanError as refusal:
+            return refusal
+        return None
 
     def _schedule(self, tx: Transaction, job: Job, happened: JobEvent, logged: EventType, **values: object) -> bool:
         """Set the release time of one more attempt."""
@@ -247,10 +268,10 @@ class Reconciler:
     def _fail(self, job: Job, refused: ReleaseRefused) -> None:
         """The key holder will not open the sum: of what is signed, never because of data. What was spent stays spent."""
         self._active = None
-        self._releasing.forget(job)
         failed = Event(EventType.JOB_FAILED, job.id, SYSTEM, {"code": refused.code})
         with self._journal.writing() as tx:
             move(tx, job, JobEvent.FAIL, failed, refusal=canonical(refused.public()).decode())
+        self._releasing.forget(job)
         _log.critical("alarm: the key holder refused job %s", job.id)
 
     def _keep_sealed(self, active: _Active) -> None:
@@ -263,12 +284,14 @@ class Reconciler:
         """A running job that no process works on: the one before was killed. Same spend, same seed, no noise that anybody saw."""
         self._journal.publish_checkpoint()  # a signer that is away must not use up attempts
         self._remove_containers(job)
-        with self._journal.writing() as tx:
-            if job.attempt >= MAX_ATTEMPTS:
-                failed = Event(EventType.JOB_FAILED, job.id, SYSTEM, {"code": "job.infrastructure"})
+        if job.attempt >= MAX_ATTEMPTS:
+            failed = Event(EventType.JOB_FAILED, job.id, SYSTEM, {"code": "job.infrastructure"})
+            with self._journal.writing() as tx:
                 if move(tx, job, JobEvent.FAIL, failed):
                     _log.critical("alarm: job %s failed after %d attempts", job.id, job.attempt)
-                return
+            self._releasing.forget(job)
+            return
+        with self._journal.writing() as tx:
             if not self._schedule(tx, job, JobEvent.RESTART, EventType.JOB_RESTARTED):
                 return
         self._journal.publish_checkpoint()
@@ -287,11 +310,11 @@ class Reconciler:
         if job.touched and self._runtime.listing({"banyan.job": job.id}):
             return
         self._staging.clear_job(job)
-        self._releasing.forget(job)
         with self._journal.writing() as tx:
             cancelled = Event(EventType.JOB_CANCELLED, job.id, SYSTEM, {"touched": job.touched})
             if move(tx, job, JobEvent.CANCEL, cancelled) and not job.touched and job.mode != MOCK:
                 budget.release_reservation(tx, job.id)
+        self._releasing.forget(job)
 
     def _end_lanes(self, job: Job) -> None:
         """Nothing of the job may run on; an engine that does not answer now is swept when it does, and delays no release."""

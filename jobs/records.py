@@ -1,4 +1,4 @@
-"""Tables of jobs and their releases."""
+"""Tables of jobs, of what providers encrypt for them, and of their releases."""
 
 from __future__ import annotations
 
@@ -32,6 +32,17 @@ jobs = Table(
     Column("cancel_shown_at", Text, nullable=True),
     Column("touched", Integer, nullable=False),
     Column("refusal", Text, nullable=True),
+)
+# What providers who leave nothing at the service encrypted for one job.
+contributions = Table(
+    "job_contributions",
+    metadata,
+    Column("job", Text, ForeignKey("jobs.id"), primary_key=True),
+    Column("asset", Text, ForeignKey("assets.asset"), primary_key=True),
+    Column("path", Text, nullable=False),
+    Column("size_bytes", Integer, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("header", Text, nullable=False),
 )
 releases = Table(
     "releases",

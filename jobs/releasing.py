@@ -21,6 +21,7 @@ from audit.log import Journal, Transaction
 from core import ids
 from core.canonical import canonical, digest
 from core.errors import BanyanError, Conflict, Unavailable
+from jobs.contributions import Contributions, are_complete
 from jobs.key_holder import ReleaseRefused
 from jobs.kinds import KINDS
 from jobs.lane import LaneResult
@@ -29,7 +30,7 @@ from jobs.model import MOCK, Job, job_with
 from jobs.moves import move
 from jobs.receipt import new_salt, output_digest, statement_of
 from jobs.records import releases
-from jobs.transitions import JobEvent, JobState
+from jobs.transitions import FINAL, JobEvent, JobState
 from policies import budget, permits
 
 RELEASE_SEAL = "release"
@@ -57,17 +58,28 @@ class Releasing:
     journal: Journal
     keys: KeyRing
     masking: Masking | None = None
+    contributions: Contributions | None = None
 
     def can_open(self, job: Job) -> bool:
-        """Whether what the job needs beside this server is there. A copy of an earlier release needs nothing."""
-        if job.plan["kind"] != "encrypted" or job.mode == MOCK or job.reuse_of is not None:
+        """Whether what the job needs is there. A copy of an earlier release needs that one's job to have ended, and nothing else."""
+        if job.reuse_of is not None:
+            with self.journal.reading() as connection:
+                return job_with(connection, job.reuse_of).state in FINAL
+        if job.plan["kind"] != "encrypted" or job.mode == MOCK:
             return True
-        return self.masking is not None and self.masking.key_holder.opens(job.plan["key"])
+        if self.masking is None or not self.masking.key_holder.opens(job.plan["key"]):
+            return False
+        if not job.plan["shared"]:
+            return True
+        with self.journal.reading() as connection:
+            return are_complete(connection, job)
 
     def forget(self, job: Job) -> None:
-        """Remove what was kept for a key holder, of a job that is over."""
+        """Remove what was kept for the key holder and by the providers, of a job that is over."""
         if self.masking is not None:
             self.masking.forget(job)
+        if self.contributions is not None:
+            self.contributions.forget(job)
 
     def noised(self, job: Job, results: Mapping[int, LaneResult]) -> Noised:
         """Gate what came. Should a defect of ours trip over it, gate nothing instead: that it did must not show (design R9).

@@ -202,8 +202,8 @@ class JobService:
 def _check_form(asked: JobRequest, facts: PublicFacts) -> None:
     """Rows can be queried or given to a program, ciphertexts can be added: nothing else works on either."""
     for each in facts.all:
-        if (each.terms is not None) != (asked.kind == "encrypted"):
-            told = "encrypted by its provider" if each.terms is not None else "not encrypted"
+        if (each.encrypted is not None) != (asked.kind == "encrypted"):
+            told = "encrypted by its provider" if each.encrypted is not None else "not encrypted"
             raise Invalid(
                 "job.kind",
                 f"{each.asset} is {told}, so a job of the kind {asked.kind} cannot read it",
@@ -264,7 +264,7 @@ def _facts_of_one(connection: Connection, asset: str) -> PublicFacts:
         schema=declaration.schema,
         block_count=population.block_count,
         version=None if version is None else version.number,
-        terms=None if declaration.encrypted is None else declaration.encrypted.terms,
+        encrypted=declaration.encrypted,
         key=None if version is None else uploads.key_of(connection, version.id),
     )
 

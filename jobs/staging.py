@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 from assets import catalogue, mock, versions
 from assets.keys import KeyRing
 from core.private_folder import private_folder
+from jobs import contributions
 from jobs.kinds import KINDS
 from jobs.lane import LaneResult, LaneWork, TableShare
 from jobs.model import MOCK, Job, Joined
@@ -96,6 +97,10 @@ class Staging:
                 return TableShare(name, unit, "", count, (), b"", {})
             plain = dict(enumerate(mock.mock_blocks(declaration, mock_rows, MOCK_SEED, count)))
             return TableShare(name, unit, "", count, (), b"", plain)
+        if job.plan.get("shared"):
+            return TableShare(
+                name, unit, read.version, 1, (contributions.block_of(connection, job.id, read.asset),), b"", {}, True
+            )
         key, blocks = self._key(connection, read.version), versions.version_blocks(connection, read.version)
         is_whole = declaration.encrypted is not None  # each lane adds its own chunks of every upload
         return TableShare(name, unit, read.version, count, blocks, key, {}, is_whole)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from assets.declaration_model import Encrypted
 from core.errors import Invalid
 from jobs.encrypted_lane import PLACE, RUNNER, expected_json
+from privacy.encrypted.terms import Terms
 from sandbox.collect import FRAME_BYTES, framed_instruction, read_frames
 from sandbox.runtime import Runtime
 from sandbox.spec import MIB, OWNER, ContainerSpec, ReadOnlyMount
@@ -29,14 +29,14 @@ class UploadReader:
     image: str
     owner: str
 
-    def read(self, path: Path, declared: Encrypted) -> Mapping[str, Any]:
-        """The header of a file that is exactly as the declaration's terms say.
+    def read(self, path: Path, terms: Terms, vectors: Sequence[str]) -> Mapping[str, Any]:
+        """The header of a file that holds exactly these vectors under these terms.
 
         Raises Invalid (`encrypted.format`, `.digest`, `.range`, `.transparent`) with vector and chunk, or Unavailable.
         """
         path.chmod(0o444)  # ciphertext, in a folder that nobody else may enter
         place = f"{PLACE}/0"
-        instruction = expected_json(declared.terms) | {"task": "read", "path": place, "wall_seconds": WALL_SECONDS}
+        instruction = expected_json(terms, vectors) | {"task": "read", "path": place, "wall_seconds": WALL_SECONDS}
         specification = ContainerSpec(
             image=self.image,
             command=RUNNER,

@@ -8,10 +8,11 @@ from fastapi import FastAPI, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
-from keyholder.releasing import MAX_BODY_BYTES, Refused, Releases
+from keyholder.releasing import MAX_BODY_BYTES, NotNow, Refused, Releases
 
 # The same bytes for every refusal, whatever the reason.
 REFUSAL = b'{"error":{"code":"encrypted.release_refused","text":"this release is refused"}}'
+NOT_NOW = b'{"error":{"code":"key_holder.not_now","text":"not now; send the same again later"}}'
 JSON = "application/json"
 
 
@@ -29,6 +30,7 @@ def application(releases: Releases) -> FastAPI:
         return {
             "contexts": [context.to_json() for context in keys.contexts()],
             "states": {key: state.value for key, state in keys.states().items()},
+            "resting": releases.ledger.exhausted(keys.states()),
             "signer": keys.signer,
         }
 
@@ -54,6 +56,8 @@ def application(releases: Releases) -> FastAPI:
             answer = await run_in_threadpool(releases.answer, bytes(body))
         except Refused:
             return Response(REFUSAL, 409, media_type=JSON)
+        except NotNow:
+            return Response(NOT_NOW, 503, media_type=JSON)
         return Response(answer, media_type=JSON)
 
     return app

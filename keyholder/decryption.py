@@ -36,10 +36,14 @@ class OutOfRange(ValueError):
     """A decrypted number, or the ciphertext, is not what an honest service can send."""
 
 
+class Failed(RuntimeError):
+    """The child ended without an answer, for a reason that does not lie in the ciphertext: killed from outside, or without memory."""
+
+
 def decrypted(order: Mapping[str, Any], chunks: bytes) -> dict[str, list[int]]:
     """The noised numbers by vector, from a child of this process; an order without vectors only opens the key.
 
-    Raises OutOfRange; Unavailable (`key_holder.sealed`) where the key does not open; ValueError where the child failed otherwise.
+    Raises OutOfRange; Unavailable (`key_holder.sealed`) where the key does not open; Failed, or TimeoutExpired.
     """
     told = canonical(dict(order))
     child = subprocess.run(  # noqa: S603 - our own interpreter and module, no shell
@@ -55,7 +59,7 @@ def decrypted(order: Mapping[str, Any], chunks: bytes) -> dict[str, list[int]]:
     if child.returncode == SEALED:
         raise Unavailable("key_holder.sealed", child.stdout.decode())
     if child.returncode != 0:
-        raise ValueError("the process that decrypts has failed")
+        raise Failed("the process that decrypts has failed")
     return {str(name): [int(value) for value in values] for name, values in json.loads(child.stdout).items()}
 
 

@@ -6,6 +6,7 @@ This is the key holder's own account, beside the service's: whoever runs the ser
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -21,7 +22,11 @@ from privacy.encrypted.manifest import Manifest
 
 
 class OverBudget(ValueError):
-    """The release would take a population beyond what is pinned here, or there were too many today."""
+    """The release would take a population beyond what is pinned here."""
+
+
+class Exhausted(ValueError):
+    """The key has had its releases of a day."""
 
 
 class OtherCiphertext(ValueError):
@@ -56,7 +61,7 @@ class Ledger:
         """Keep, before anything is decrypted, that this ciphertext is about to be, for this job and no other ciphertext.
 
         It counts towards the key's day whatever comes of it, and only the same bytes may be tried again: each decryption of other
-        bytes is a question about the secret key (B14). Raises OverBudget, OtherCiphertext.
+        bytes is a question about the secret key (B14). Raises OverBudget, Exhausted, OtherCiphertext.
         """
         with changing(self.engine) as connection:
             meant = connection.execute(select(intents.c.ciphertext).where(intents.c.job == manifest.job)).scalar()
@@ -66,15 +71,24 @@ class Ledger:
             if meant is not None:
                 return
             now = self.clock.now()
-            since = text_of(now - timedelta(days=1))
-            recent = select(func.count()).where(intents.c.key == manifest.key, intents.c.meant_at > since)
-            if connection.execute(recent).scalar_one() >= self.daily:
-                raise OverBudget("the key has had its releases of a day")
+            if self._recent(connection, manifest.key, now) >= self.daily:
+                raise Exhausted("the key has had its releases of a day")
             connection.execute(
                 insert(intents).values(
                     job=manifest.job, key=manifest.key, ciphertext=manifest.ciphertext, meant_at=text_of(now)
                 )
             )
+
+    def exhausted(self, keys: Iterable[str]) -> list[str]:
+        """Which of these keys have had their releases of a day."""
+        now = self.clock.now()
+        with reading(self.engine) as connection:
+            return [key for key in keys if self._recent(connection, key, now) >= self.daily]
+
+    def _recent(self, connection: Connection, key: str, now: datetime) -> int:
+        since = text_of(now - timedelta(days=1))
+        recent = select(func.count()).where(intents.c.key == key, intents.c.meant_at > since)
+        return int(connection.execute(recent).scalar_one())
 
     def enter(self, manifest: Manifest, capacity: Capacity, answer: bytes) -> bytes:
         """Keep an answer and charge for it, in one transaction that asks again whether it fits.

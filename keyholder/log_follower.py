@@ -26,6 +26,10 @@ class LogForked(ValueError):
     """The log shown is not an extension of the one seen before."""
 
 
+class Stale(ValueError):
+    """The log shown is smaller than the one seen: a request that another one overtook. A log that stays so extends nothing for ever."""
+
+
 @dataclass(frozen=True)
 class Head:
     """Size and root of the log, and the note that says so."""
@@ -36,9 +40,9 @@ class Head:
 
 
 def extended(proof: Mapping[str, Any], key: Key, seen: Head | None, was_seen: Callable[[int, bytes], bool]) -> Head:
-    """The head that a proof's checkpoint states. Raises ValueError; LogForked where it does not extend `seen`, the newest one.
+    """The head that a proof's checkpoint states. Raises ValueError; Stale, or LogForked where it does not extend `seen`, the newest one.
 
-    `was_seen` tells whether a head of this size and root was ever followed: such a one is late, and no sign of a fork.
+    `was_seen` tells whether a head of this size and root was ever followed.
     """
     note = proof["checkpoint"]
     try:
@@ -49,8 +53,10 @@ def extended(proof: Mapping[str, Any], key: Key, seen: Head | None, was_seen: Ca
     if seen is None or (size, root) == (seen.size, seen.root):  # what is followed already needs no path
         return Head(size, root, note)
     if was_seen(size, root):
-        raise ValueError("the checkpoint is older than the one followed")
-    if size < seen.size or not is_consistent(seen.size, seen.root, size, root, path):
+        raise Stale("the checkpoint is older than the one followed")
+    if size < seen.size:
+        raise Stale("the checkpoint is smaller than the one followed")
+    if not is_consistent(seen.size, seen.root, size, root, path):
         raise LogForked("the log does not extend the one seen before")
     return Head(size, root, note)
 

@@ -32,6 +32,7 @@ populations:
     delta: 1e-6
     min_providers: 3
     overlap: 1                 # at how many of these one person may be
+    shared: false              # true: only what each of them encrypted for the job, with noise of its own (zcdp)
     providers: {hospital-a: …, hospital-b: …, hospital-c: …}
 """
 
@@ -50,13 +51,14 @@ class Service:
 class Population:
     """What may be released about one population in its lifetime, from at least so many of these providers (name to signing key).
 
-    `overlap` is at how many of them one unit may be.
+    `overlap` is at how many of them one unit may be; `shared`: each must have added noise of its own for the job.
     """
 
     accountant: Accountant
     capacity: Capacity
     min_providers: int
     overlap: int
+    shared: bool
     providers: Mapping[str, str]
 
 
@@ -97,7 +99,9 @@ def _service(document: Document) -> Service:
 
 def _population(document: Document, name: str) -> Population:
     path = ("populations", name)
-    said = _section(document, path, ("accountant", "epsilon", "delta", "min_providers", "overlap", "providers"))
+    said = _section(
+        document, path, ("accountant", "epsilon", "delta", "min_providers", "overlap", "shared", "providers")
+    )
     try:
         accountant = Accountant(said["accountant"])
     except ValueError:
@@ -109,6 +113,10 @@ def _population(document: Document, name: str) -> Population:
     if type(overlap) is not int or overlap < 1:
         text = "overlap is at how many providers one unit may be, at least 1"
         raise document.invalid("registry.value", (*path, "overlap"), text)
+    shared = said["shared"]
+    if type(shared) is not bool or (shared and accountant is not Accountant.ZCDP):
+        text = "shared is true or false, and true only with zcdp: whether providers must add noise of their own"
+        raise document.invalid("registry.value", (*path, "shared"), text)
     if not isinstance(providers, Mapping):
         raise document.invalid("registry.value", (*path, "providers"), "providers names each provider's signing key")
     try:
@@ -121,7 +129,7 @@ def _population(document: Document, name: str) -> Population:
         raise document.invalid("registry.value", (*path, "providers"), text)
     if least > len(keys):
         raise document.invalid("registry.value", (*path, "min_providers"), f"only {len(keys)} providers are named")
-    return Population(accountant, capacity, least, overlap, keys)
+    return Population(accountant, capacity, least, overlap, shared, keys)
 
 
 def _section(document: Document, path: tuple[str, ...], names: tuple[str, ...]) -> Mapping[str, Any]:

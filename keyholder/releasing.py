@@ -18,32 +18,41 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from subprocess import TimeoutExpired
 from typing import Any
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from core.canonical import canonical
+from core.errors import Unavailable
 from core.signing_key import open_signing_key
 from keyholder import decryption
 from keyholder.keys import SIGNING_KEY, Keys, KeyState
-from keyholder.ledger import Ledger
-from keyholder.log_follower import LogForked, extended, spend_in
+from keyholder.ledger import Exhausted, Ledger
+from keyholder.log_follower import LogForked, Stale, extended, spend_in
 from keyholder.registry import Population, Registry
 from privacy.encrypted.header import moment_of, verifies
 from privacy.encrypted.headroom import guard
-from privacy.encrypted.manifest import Manifest, check
+from privacy.encrypted.manifest import ANSWER_DOMAIN, APART_FROM, Manifest, check
 from privacy.encrypted.profiles import profile_named
 
-ANSWER_DOMAIN = b"banyan.answer/1\n"
 MAX_DOCUMENT_BYTES = 16 << 20
 MAX_BODY_BYTES = 256 << 20
-# From this level on service and key holder must be different machines, users and keys.
-APART_FROM = "S2"
 OPENS = (KeyState.ACTIVE, KeyState.DECRYPT_ONLY)
 _LENGTH = struct.Struct(">Q")
 _log = logging.getLogger("banyan.keyholder")
 
 
+# What passes: a full disk, a locked database, a child that was killed from outside, a request that another one overtook.
+PASSING = (OSError, MemoryError, SQLAlchemyError, Unavailable, TimeoutExpired, decryption.Failed, Stale, Exhausted)
+
+
 class Refused(Exception):
     """Nothing is released. The reason is for this side only."""
+
+
+class NotNow(Exception):
+    """Nothing is released now, for a reason that does not lie in what was asked: the same bytes may be sent again."""
 
 
 @dataclass(frozen=True)
@@ -59,13 +68,16 @@ class Releases:
     _unwritten: set[str] = field(default_factory=set, repr=False)
 
     def answer(self, body: bytes) -> bytes:
-        """The signed answer to a request. Raises Refused, for whatever reason."""
+        """The signed answer to a request. Raises Refused, or NotNow for what passes."""
         with self._lock:
             try:
                 return self._answer(body)
             except Refused as refused:
                 self.note(str(refused))
                 raise
+            except PASSING as problem:
+                self.note(f"not now: {type(problem).__name__}: {problem}")
+                raise NotNow from None
             except Exception as problem:  # noqa: BLE001 - whatever it is, the answer is the constant one
                 self.note(f"{type(problem).__name__}: {problem}")
                 raise Refused from None
@@ -105,6 +117,8 @@ class Releases:
         check(manifest, population.providers)
         if len(manifest.uploads) < population.min_providers:
             raise Refused("there are fewer providers than the population needs")
+        if population.shared and not manifest.shared:
+            raise Refused("the providers added no noise of their own")
         if manifest.overlap < min(population.overlap, len(manifest.uploads)):
             raise Refused("a unit may be at more providers than the noise is for")
         self._check_key(manifest)
@@ -152,7 +166,8 @@ class Releases:
         expected = sum(profile.chunks_of(vector.length) for vector in manifest.vectors) * profile.chunk_bytes
         order = self._order(manifest.key, profile.name) | {
             "vectors": [
-                vector.to_json() | {"guard": str(guard(terms, vector.name, vector.noise))}
+                vector.to_json()
+                | {"guard": str(guard(terms, vector.name, vector.noise, manifest.share_of(vector.name)))}
                 for vector in manifest.vectors
             ],
         }
@@ -182,9 +197,12 @@ class Releases:
     def _frozen(self, manifest: Manifest, why: str) -> Refused:
         _log.critical("alarm: the key is frozen: %s", why)
         self._unwritten.add(manifest.key)
-        self.keys.set_state(manifest.key, KeyState.FROZEN, why)
-        self._unwritten.discard(manifest.key)
-        self.ledger.open_incident("ciphertext.out_of_range", manifest.key, manifest.job)
+        try:
+            self.keys.set_state(manifest.key, KeyState.FROZEN, why)
+            self._unwritten.discard(manifest.key)
+            self.ledger.open_incident("ciphertext.out_of_range", manifest.key, manifest.job)
+        except Exception:  # noqa: BLE001 - that it cannot be written down must not show in the answer
+            _log.exception("a freeze could not be written down; the key stays closed until a restart")
         return Refused(why)
 
     def _signed(self, manifest: Manifest, numbers: Mapping[str, list[int]]) -> bytes:

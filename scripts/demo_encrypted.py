@@ -171,12 +171,14 @@ class Encrypted:
         """Pin, now that the service has its keys, and serve."""
         populations: dict[str, dict[str, object]] = {
             "trial-patients": {
-                "accountant": "basic", "epsilon": 10, "delta": "1e-6", "min_providers": 3, "overlap": 1, "providers": _keys(self.hospitals)
+                "accountant": "basic", "epsilon": 10, "delta": "1e-6", "min_providers": 3, "overlap": 1, "shared": "false",
+                "providers": _keys(self.hospitals)
             }
         }  # fmt: skip
         if self.banks:
             populations["cardholders-encrypted"] = {
-                "accountant": "zcdp", "epsilon": 6, "delta": "1e-6", "min_providers": 2, "overlap": 2, "providers": _keys(self.banks)
+                "accountant": "zcdp", "epsilon": 6, "delta": "1e-6", "min_providers": 2, "overlap": 2, "shared": "false",
+                "providers": _keys(self.banks)
             }  # fmt: skip
         self.holder.trust(populations)
         self.holder.start()

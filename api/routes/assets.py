@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,6 +14,7 @@ from fastapi.concurrency import run_in_threadpool
 
 from api.auth import Caller, TheServer
 from api.bodies import body_of
+from api.wiring import Server
 from assets import catalogue, mock, report, versions
 from assets.declaration import parse_declaration
 from assets.physical import csv_bytes, parquet_bytes
@@ -89,16 +92,37 @@ async def ingest(
     check(caller, Action.ASSET_INGEST)
     with server.journal.reading() as connection:
         catalogue.get(connection, f"{sector}/{name}")
-    upload = await run_in_threadpool(_upload_place, server.uploads)
-    try:
-        await _receive(request, upload, server.settings.upload_bytes)
+    async with _received(request, server) as upload:
         if form == "hev":
             version = await run_in_threadpool(server.encrypted.version, f"{sector}/{name}", upload, caller.id)
         else:
             version = await run_in_threadpool(server.ingest.version, f"{sector}/{name}", upload, form, caller.id)
-    finally:
-        await run_in_threadpool(upload.unlink, missing_ok=True)
     return {"asset": version.asset, "version": version.number, "id": version.id, "state": version.state.value}
+
+
+@router.get("/assets/{sector}/{name}/calls")
+def calls(server: TheServer, caller: Caller, sector: str, name: str) -> dict[str, Any]:
+    """What waiting jobs ask of the provider of an asset that is not stored: a contribution each, encrypted for the one job."""
+    check(caller, Action.ASSET_INGEST)
+    return {"items": server.contributions.calls(f"{sector}/{name}")}
+
+
+@router.get("/assets/{sector}/{name}/calls/{job}")
+def call(server: TheServer, caller: Caller, sector: str, name: str, job: str) -> dict[str, Any]:
+    """What one job asks: vectors, shares of noise, and beside whom."""
+    check(caller, Action.ASSET_INGEST)
+    return server.contributions.call(f"{sector}/{name}", job)
+
+
+@router.put("/assets/{sector}/{name}/calls/{job}")
+async def contribute(
+    request: Request, server: TheServer, caller: Caller, sector: str, name: str, job: str
+) -> dict[str, Any]:
+    """Give what the provider encrypted for the job (banyan encrypt --job). Once: the same bytes may come again."""
+    check(caller, Action.ASSET_INGEST)
+    await run_in_threadpool(server.contributions.call, f"{sector}/{name}", job)
+    async with _received(request, server) as upload:
+        return await run_in_threadpool(server.contributions.take, f"{sector}/{name}", job, upload, caller.id)
 
 
 @router.get("/assets/{sector}/{name}/context")
@@ -148,6 +172,17 @@ def mock_data(
 
 def _upload_place(folder: Path) -> Path:
     return private_folder(folder) / secrets.token_hex(8)
+
+
+@asynccontextmanager
+async def _received(request: Request, server: Server) -> AsyncIterator[Path]:
+    """The file that is sent, for as long as it is looked at."""
+    upload = await run_in_threadpool(_upload_place, server.uploads)
+    try:
+        await _receive(request, upload, server.settings.upload_bytes)
+        yield upload
+    finally:
+        await run_in_threadpool(upload.unlink, missing_ok=True)
 
 
 async def _receive(request: Request, upload: Path, most: int) -> None:

@@ -97,14 +97,30 @@ class Client:
         file_format = file_format or _FORMATS.get(path.suffix.lower())
         if file_format is None:
             raise Refused("file.format", f"{path.name} is of no known format", way_out=", ".join(sorted(_FORMATS)))
-        url = asset_path(asset) + "/versions"
+        return self._sent("POST", asset_path(asset) + "/versions", path, {"format": file_format}, progress)
+
+    def _sent(
+        self, method: str, url: str, path: Path, params: Mapping[str, str], progress: Progress | None
+    ) -> dict[str, Any]:
         try:
             size = path.stat().st_size
             with path.open("rb") as file:
                 chunks = _chunks(file.read, size, progress)
-                return self._connection.upload(url, chunks, size, {"format": file_format})
+                return self._connection.upload(method, url, chunks, size, params)
         except OSError as problem:
             raise unreadable(path, problem) from None
+
+    def calls(self, asset: str) -> list[dict[str, Any]]:
+        """What waiting jobs ask of the provider of an encrypted asset that is not stored, the oldest first."""
+        return list(self._connection.json("GET", f"{asset_path(asset)}/calls")["items"])
+
+    def call(self, asset: str, job: str) -> dict[str, Any]:
+        """What one waiting job asks of the provider of an asset."""
+        return self._connection.json("GET", f"{asset_path(asset)}/calls/{job}")
+
+    def contribute(self, asset: str, job: str, path: str | Path, *, progress: Progress | None = None) -> dict[str, Any]:
+        """Send what `banyan encrypt --job` wrote for a job."""
+        return self._sent("PUT", f"{asset_path(asset)}/calls/{job}", Path(path), {}, progress)
 
     def context(self, asset: str) -> bytes:
         """The key holder's signed public context under which the provider of an encrypted asset encrypts."""

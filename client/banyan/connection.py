@@ -64,10 +64,12 @@ class Connection:
         """The bytes that the server answers."""
         return self._send("GET", path, **parts).content
 
-    def upload(self, path: str, chunks: Iterable[bytes], size: int, params: Mapping[str, str]) -> dict[str, Any]:
-        """Stream `size` bytes as the body of a POST; the JSON object that the server answers."""
+    def upload(
+        self, method: str, path: str, chunks: Iterable[bytes], size: int, params: Mapping[str, str]
+    ) -> dict[str, Any]:
+        """Stream `size` bytes as a body; the JSON object that the server answers."""
         headers = {"Content-Length": str(size), "Content-Type": "application/octet-stream"}
-        return self.json("POST", path, content=chunks, params=params, headers=headers, timeout=_INGEST_TIMEOUT)
+        return self.json(method, path, content=chunks, params=params, headers=headers, timeout=_INGEST_TIMEOUT)
 
     def _send(self, method: str, path: str, **parts: Any) -> httpx.Response:
         if self._http.is_closed:

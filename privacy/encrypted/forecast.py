@@ -16,20 +16,23 @@ from privacy.mechanisms import Noise
 from privacy.programs.forecast import short
 from privacy.tails import half_width_of, half_width_of_two, standard_error_of
 
+# All that is added, as two draws of it would; and what one party adds.
+_Noises = tuple[Noise, Noise]
+
 
 def forecast_of(
-    compute: Compute, terms: Terms, units: int, vectors: Sequence[PlannedVector], overlap: int
+    compute: Compute, terms: Terms, units: int, vectors: Sequence[PlannedVector], overlap: int, providers: int
 ) -> tuple[Forecast, ...]:
     """One entry an output, for groups of equal size. `units`: of all providers together.
 
     The plaintext job has one noise instead of two, and knows a unit at two providers for one: it is the alternative where all would
     hand over their rows.
     """
-    noises = {vector.name: vector.noise for vector in vectors}
+    noises = {vector.name: (vector.felt(providers), vector.noise) for vector in vectors}
     if compute.least_squares:
-        noise = vectors[0].noise
+        felt, noise = noises[vectors[0].name]
         both = zip(
-            predicted_errors(terms, units, math.sqrt(2) * noise.standard_error),
+            predicted_errors(terms, units, math.sqrt(2) * felt.standard_error),
             predicted_errors(terms, units, standard_error_of(noise.kind, _alone(noise, overlap))),
             strict=True,
         )
@@ -78,8 +81,9 @@ def _alone(noise: Noise, overlap: int) -> Fraction:
     return max(Fraction(1), noise.scale / overlap)
 
 
-def _entry(name: str, kind: str, unit: Fraction, noise: Noise, overlap: int, clipping: str) -> Forecast:
-    two = half_width_of_two(noise.kind, noise.scale, CONFIDENCE)
+def _entry(name: str, kind: str, unit: Fraction, noises: _Noises, overlap: int, clipping: str) -> Forecast:
+    felt, noise = noises
+    two = half_width_of_two(felt.kind, felt.scale, CONFIDENCE)
     one = half_width_of(noise.kind, _alone(noise, overlap), CONFIDENCE)
     return Forecast(name, kind, short(unit * two), short(unit * one), clipping)
 
@@ -91,7 +95,7 @@ def _ratio(
     column: str,
     above: str,
     share: Fraction,
-    noises: dict[str, Noise],
+    noises: dict[str, _Noises],
     overlap: int,
     clipping: str,
 ) -> Forecast:
@@ -104,8 +108,8 @@ def _ratio(
     def error(width_of_top: int, width_of_count: int) -> float:
         return float(unit) * math.hypot(width_of_top, float(size) * width_of_count) / float(share)
 
-    two = [half_width_of_two(noise.kind, noise.scale, CONFIDENCE) for noise in (top, count)]
-    one = [half_width_of(noise.kind, _alone(noise, overlap), CONFIDENCE) for noise in (top, count)]
+    two = [half_width_of_two(felt.kind, felt.scale, CONFIDENCE) for felt, _ in (top, count)]
+    one = [half_width_of(noise.kind, _alone(noise, overlap), CONFIDENCE) for _, noise in (top, count)]
     return Forecast(name, kind, _short(error(*two)), _short(error(*one)), clipping)
 
 

@@ -14,11 +14,12 @@ import rfc8785
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from .shares import Share
 from .terms import Terms
 
 SCHEMA = "banyan.hev/1"
 DOMAIN = b"banyan.hev/1\n"
-MEMBERS = frozenset({"schema", "terms", "key", "content", "created", "tool", "signature"})
+MEMBERS = frozenset({"schema", "terms", "key", "content", "created", "tool", "share", "signature"})
 SIGNATURE_BYTES = 64
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?Z")
@@ -26,13 +27,17 @@ _MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[
 
 @dataclass(frozen=True)
 class Header:
-    """`content` is the digest of all chunks in order; `signature` is Ed25519 over everything else, in base64."""
+    """`content` is the digest of all chunks in order; `signature` is Ed25519 over everything else, in base64.
+
+    `share` is what a contribution to one job has beside; None for an upload that stays.
+    """
 
     terms: Terms
     key: str
     content: str
     created: str
     tool: str
+    share: Share | None
     signature: str
 
     def __post_init__(self) -> None:
@@ -59,6 +64,7 @@ class Header:
             "content": self.content,
             "created": self.created,
             "tool": self.tool,
+            "share": None if self.share is None else self.share.to_json(),
             "signature": self.signature,
         }
 
@@ -67,8 +73,9 @@ class Header:
         """The inverse of `to_json`; raises ValueError for anything else."""
         if not isinstance(stored, Mapping) or set(stored) != MEMBERS or stored["schema"] != SCHEMA:
             raise ValueError("this is not a header of an upload of this version")
-        said = {name: stored[name] for name in MEMBERS - {"schema", "terms"}}
-        return cls(terms=Terms.from_json(stored["terms"]), **said)
+        said = {name: stored[name] for name in MEMBERS - {"schema", "terms", "share"}}
+        share = None if stored["share"] is None else Share.from_json(stored["share"])
+        return cls(terms=Terms.from_json(stored["terms"]), share=share, **said)
 
 
 def signature_holds(header: Header, signing_key: str) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from fractions import Fraction
 
 from privacy.encrypted.profiles import Profile
 from privacy.encrypted.terms import Terms
@@ -30,17 +31,25 @@ def tail(noise: Noise, length: int) -> int:
     return math.ceil(width * (nats if noise.kind is NoiseKind.LAPLACE else math.sqrt(2 * nats))) + 1
 
 
+def shares_tail(share: Fraction | None, providers: int, length: int) -> int:
+    """As `tail`, for the sum of the providers' shares: subgaussian as one of √providers times the scale is. 0 where there are none."""
+    if share is None:
+        return 0
+    nats = TAIL_BITS * math.log(2) + math.log(2 * length)
+    return math.ceil(float(share) * math.sqrt(providers) * math.sqrt(2 * nats)) + 1
+
+
 def largest_total(terms: Sequence[Terms], vector: str) -> int:
     """The largest absolute value of an entry of the sum: every unit of every provider in one group."""
     return sum(EXCESS * each.units * each.vector(vector).change.linf for each in terms)
 
 
-def guard(terms: Sequence[Terms], vector: str, noise: Noise) -> int:
-    """The largest absolute value that an honest masked sum shows the key holder: totals and the service's noise."""
-    return largest_total(terms, vector) + tail(noise, terms[0].vector(vector).length)
-
-
-def fits(profile: Profile, terms: Sequence[Terms], vector: str, noise: Noise) -> bool:
-    """Whether totals and both noises stay within ±T/2."""
+def guard(terms: Sequence[Terms], vector: str, noise: Noise, share: Fraction | None = None) -> int:
+    """The largest absolute value that an honest masked sum shows the key holder: totals, the service's noise and the providers'."""
     length = terms[0].vector(vector).length
-    return largest_total(terms, vector) + 2 * tail(noise, length) < profile.span // 2
+    return largest_total(terms, vector) + tail(noise, length) + shares_tail(share, len(terms), length)
+
+
+def fits(profile: Profile, terms: Sequence[Terms], vector: str, noise: Noise, share: Fraction | None = None) -> bool:
+    """Whether totals and all noises stay within ±T/2."""
+    return guard(terms, vector, noise, share) + tail(noise, terms[0].vector(vector).length) < profile.span // 2

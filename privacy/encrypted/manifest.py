@@ -18,6 +18,7 @@ from privacy.accountant import Accountant, Loss
 from privacy.encrypted.header import Header, signature_holds
 from privacy.encrypted.headroom import fits
 from privacy.encrypted.profiles import profile_named
+from privacy.encrypted.shares import partners_of, share_scale
 from privacy.encrypted.terms import Terms
 from privacy.mechanisms import Noise
 from privacy.tails import NoiseKind
@@ -28,6 +29,9 @@ MAX_UPLOADS, MAX_VECTORS, MAX_VERSION = 1_000, 64, 10**9
 MEMBERS = frozenset(
     {"schema", "job", "population", "accountant", "level", "key", "profile", "uploads", "overlap", "vectors", "loss", "ciphertext"}
 )  # fmt: skip
+# The key holder signs its answers under this, and from this level on must be apart from the service.
+ANSWER_DOMAIN = b"banyan.answer/1\n"
+APART_FROM = "S2"
 NOISE_OF = {Accountant.BASIC: NoiseKind.LAPLACE, Accountant.ZCDP: NoiseKind.GAUSSIAN}
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _LEVEL = re.compile(r"S[0-5]")
@@ -79,6 +83,16 @@ class Manifest:
     def signed(self) -> bytes:
         """What the service's signature is over."""
         return DOMAIN + canonical(self.to_json())
+
+    @property
+    def shared(self) -> bool:
+        """Whether the providers added noise of their own."""
+        return any(upload.header.share is not None for upload in self.uploads)
+
+    def share_of(self, vector: str) -> Fraction | None:
+        """The scale of each provider's noise in a vector; None where they add none."""
+        share = self.uploads[0].header.share
+        return None if share is None else dict(share.scales).get(vector)
 
     @property
     def terms(self) -> tuple[Terms, ...]:
@@ -134,6 +148,7 @@ def check(manifest: Manifest, signing_keys: Mapping[str, str]) -> None:
     It looks at the manifest alone: budget, log, key and ciphertext are for the key holder to compare.
     """
     _check_uploads(manifest, signing_keys)
+    _check_shares(manifest, signing_keys)
     terms, profile = manifest.terms, profile_named(manifest.profile)
     known = {vector.name: vector for vector in terms[0].vectors}
     names = [vector.name for vector in manifest.vectors]
@@ -154,7 +169,8 @@ def check(manifest: Manifest, signing_keys: Mapping[str, str]) -> None:
             and noise.linf >= change.linf,
             "the noise is for less than one unit can change",
         )
-        _demand(fits(profile, terms, vector.name, noise), "totals and noise could leave the profile's range")
+        share = manifest.share_of(vector.name)
+        _demand(fits(profile, terms, vector.name, noise, share), "totals and noise could leave the profile's range")
         price += noise.price
     loss = manifest.loss
     paid, other = (loss.epsilon, loss.rho) if manifest.accountant is Accountant.BASIC else (loss.rho, loss.epsilon)
@@ -181,6 +197,26 @@ def _check_uploads(manifest: Manifest, signing_keys: Mapping[str, str]) -> None:
         _demand(
             pinned is not None and signature_holds(upload.header, pinned), "an upload is not signed by its provider"
         )
+
+
+def _check_shares(manifest: Manifest, signing_keys: Mapping[str, str]) -> None:
+    """Either every provider has added noise of its own for this very job, or none has."""
+    shares = [upload.header.share for upload in manifest.uploads]
+    given = {share for share in shares if share is not None}
+    if not given:
+        return
+    _demand(len(given) == 1 and None not in shares, "the providers did not all encrypt for this job, and alike")
+    (share,) = given
+    _demand(share.job == manifest.job, "the providers encrypted for another job")
+    partners = partners_of([signing_keys[each.provider] for each in manifest.terms])
+    _demand(share.partners == partners, "the masks are of other providers than the job's")
+    _demand(manifest.accountant is Accountant.ZCDP, "providers' noise is accounted in zcdp only")
+    names = [name for name, _ in share.scales]
+    _demand(names == [vector.name for vector in manifest.vectors], "the providers encrypted other vectors")
+    for (name, scale), vector in zip(share.scales, manifest.vectors, strict=True):
+        change = sensitivities(manifest.terms, manifest.overlap, name)
+        least = share_scale(change["l2_squared"], vector.noise.price, vector.length, len(partners))
+        _demand(scale >= least, "the providers' noise is less than one unit can change")
 
 
 def sensitivities(terms: Sequence[Terms], overlap: int, vector: str) -> dict[str, int]:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from privacy.encrypted.plan_model import EncryptedPlan, PlannedVector
+from privacy.encrypted.plan_model import EncryptedPlan
 from privacy.encrypted.terms import GRAM, GRAM_BITS, SQUARE, SUM, UNITS, LeastSquares, square_most
+from privacy.mechanisms import Noise
 
 
 def mock_numbers(plan: EncryptedPlan, seed: int) -> dict[str, list[int]]:
-    """Totals as of units that are spread over groups and bounds, with both noises on them."""
+    """Totals as of units that are spread over groups and bounds, with all noise on them."""
     generator = np.random.default_rng(seed)
     weights = generator.uniform(0.5, 1.5, len(plan.terms.groups))
     units = [max(1, round(plan.units * weight / weights.sum())) for weight in weights]
-    return {vector.name: _noised(vector, _totals(plan, vector.name, units)) for vector in plan.vectors}
+    return {vector.name: _noised(plan.felt(vector.name), _totals(plan, vector.name, units)) for vector in plan.vectors}
 
 
 def _totals(plan: EncryptedPlan, name: str, units: list[int]) -> list[int]:
@@ -41,6 +42,6 @@ def _moments(regression: LeastSquares | None, units: int) -> list[int]:
     return [int(entry) for entry in entries]
 
 
-def _noised(vector: PlannedVector, totals: list[int]) -> list[int]:
-    first, second = (vector.noise.draw([0] * vector.length) for _ in range(2))
+def _noised(noise: Noise, totals: list[int]) -> list[int]:
+    first, second = (noise.draw([0] * len(totals)) for _ in range(2))
     return [total + one + two for total, one, two in zip(totals, first, second, strict=True)]

@@ -17,9 +17,12 @@ from privacy.encrypted.least_squares import check_noise
 from privacy.encrypted.manifest import sensitivities
 from privacy.encrypted.plan_model import EncryptedPlan, EncryptedRequest, PlannedVector
 from privacy.encrypted.profiles import profile_named
+from privacy.encrypted.shares import TooDear, share_scale
 from privacy.encrypted.terms import GRAM, SQUARE, SUM, UNITS, Terms
 from privacy.mechanisms import Noise
 from privacy.tails import NoiseKind
+
+LEAST_SHARING = 2
 
 
 def plan_encrypted(request: EncryptedRequest) -> EncryptedPlan:
@@ -33,18 +36,22 @@ def plan_encrypted(request: EncryptedRequest) -> EncryptedPlan:
     whole = price.epsilon if basic else price.rho
     kind = NoiseKind.LAPLACE if basic else NoiseKind.GAUSSIAN
     weights = {name: _weight(request.terms, name) ** (1 if basic else 2) for name in names}
-    vectors = tuple(
-        PlannedVector(
-            name,
-            first.vector(name).length,
-            _fitted(kind, request, name, whole * weights[name] / sum(weights.values())),
+    if request.shared and basic:
+        raise Invalid(
+            "encrypted.shares_accountant",
+            "these providers add noise of their own to each job, which is accounted in zcdp; their population is not",
+            where={"field": "assets"},
+            way_out="a population with accountant: zcdp",
         )
-        for name in names
+    fitted = {name: _fitted(kind, request, name, whole * weights[name] / sum(weights.values())) for name in names}
+    vectors = tuple(
+        PlannedVector(name, first.vector(name).length, noise, _share(request, name, noise) if request.shared else None)
+        for name, noise in fitted.items()
     )
     _check_range(request.terms, vectors)
     units = sum(each.units for each in request.terms)
     if request.compute.least_squares:
-        check_noise(first, units, vectors[0].noise)
+        check_noise(first, units, vectors[0].felt(len(request.terms)))
     return EncryptedPlan(
         compute=request.compute,
         terms=first,
@@ -56,7 +63,7 @@ def plan_encrypted(request: EncryptedRequest) -> EncryptedPlan:
         delta=delta,
         price=price,
         vectors=vectors,
-        forecast=forecast_of(request.compute, first, units, vectors, request.overlap),
+        forecast=forecast_of(request.compute, first, units, vectors, request.overlap, len(request.terms)),
     )
 
 
@@ -99,18 +106,37 @@ def _fitted(kind: NoiseKind, request: EncryptedRequest, name: str, share: Fracti
     try:
         return Noise.fit(kind, **bounds, share=share)
     except Invalid as refused:
+        raise _too_small(name) from refused
+
+
+def _too_small(name: str) -> Invalid:
+    return Invalid(
+        "epsilon.too_small",
+        f"epsilon is too small for what one unit may change in {_words(name)}",
+        where={"field": "epsilon"},
+        way_out="raise epsilon, ask for fewer statistics, or have the providers declare smaller bounds",
+    )
+
+
+def _share(request: EncryptedRequest, name: str, noise: Noise) -> Fraction:
+    length, providers = request.terms[0].vector(name).length, len(request.terms)
+    if providers < LEAST_SHARING:
         raise Invalid(
-            "epsilon.too_small",
-            f"epsilon is too small for what one unit may change in {_words(name)}",
-            where={"field": "epsilon"},
-            way_out="raise epsilon, ask for fewer statistics, or have the providers declare smaller bounds",
-        ) from refused
+            "encrypted.too_few_providers",
+            "noise is shared by at least two providers",
+            where={"field": "assets"},
+            way_out="name the assets of more providers",
+        )
+    try:
+        return share_scale(noise.l2_squared, noise.price, length, providers)
+    except TooDear:
+        raise _too_small(name) from None
 
 
 def _check_range(terms: Sequence[Terms], vectors: Sequence[PlannedVector]) -> None:
     profile = profile_named(terms[0].profile)
     for vector in vectors:
-        if not fits(profile, terms, vector.name, vector.noise):
+        if not fits(profile, terms, vector.name, vector.noise, vector.share):
             raise Invalid(
                 "encrypted.bound",
                 f"{_words(vector.name)} over all providers, with noise, could be larger than the profile {profile.name} can hold",

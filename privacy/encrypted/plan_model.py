@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, Self
 
@@ -20,7 +21,10 @@ _MEMBERS = {
 
 @dataclass(frozen=True)
 class EncryptedRequest:
-    """What is asked: statistics over the uploads with these terms, of which a unit may be in `overlap`."""
+    """What is asked: statistics over the uploads with these terms, of which a unit may be in `overlap`.
+
+    `shared`: the providers leave nothing at the service, and add noise of their own for each job.
+    """
 
     compute: Compute
     terms: tuple[Terms, ...]
@@ -28,19 +32,38 @@ class EncryptedRequest:
     accountant: Accountant
     epsilon: Fraction
     delta: Fraction | None
+    shared: bool = False
 
 
 @dataclass(frozen=True)
 class PlannedVector:
-    """A vector to be released; `noise` is added twice, by the service under encryption and by the key holder after it."""
+    """A vector to be released; `noise` is added twice, by the service under encryption and by the key holder after it.
+
+    `share` is the scale of what each provider adds beside, where providers do; None elsewhere.
+    """
 
     name: str
     length: int
     noise: Noise
+    share: Fraction | None = None
+
+    def felt(self, providers: int) -> Noise:
+        """The noise of which two draws are as wide as all that is added; for error bars."""
+        if self.share is None:
+            return self.noise
+        scale = math.sqrt(float(self.noise.scale) ** 2 + providers * float(self.share) ** 2 / 2)
+        return replace(self.noise, scale=Fraction(scale))
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object."""
-        return {"name": self.name, "length": self.length, "noise": self.noise.to_json()}
+        share = None if self.share is None else text_of(self.share)
+        return {"name": self.name, "length": self.length, "noise": self.noise.to_json(), "share": share}
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Self:
+        """The inverse of `to_json`."""
+        share = None if stored["share"] is None else exact(stored["share"])
+        return cls(stored["name"], stored["length"], Noise.from_json(stored["noise"]), share)
 
 
 @dataclass(frozen=True)
@@ -93,6 +116,15 @@ class EncryptedPlan:
         """What stands between the totals and the release."""
         return tuple(vector.noise for vector in self.vectors)
 
+    @property
+    def shared(self) -> bool:
+        """Whether providers add noise of their own."""
+        return any(vector.share is not None for vector in self.vectors)
+
+    def felt(self, name: str) -> Noise:
+        """For error bars, the noise of which two draws are as wide as all that is added to a vector. Raises KeyError."""
+        return self.vector(name).felt(self.providers)
+
     def vector(self, name: str) -> PlannedVector:
         """The released vector of this name. Raises KeyError."""
         for vector in self.vectors:
@@ -131,9 +163,6 @@ class EncryptedPlan:
             epsilon=exact(stored["epsilon"]),
             delta=exact(stored["delta"]),
             price=Loss.from_json(stored["price"]),
-            vectors=tuple(
-                PlannedVector(each["name"], each["length"], Noise.from_json(each["noise"]))
-                for each in stored["vectors"]
-            ),
+            vectors=tuple(PlannedVector.from_json(each) for each in stored["vectors"]),
             forecast=tuple(Forecast(**each) for each in stored["forecast"]),
         )

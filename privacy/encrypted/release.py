@@ -21,6 +21,10 @@ _NOTE = (
     "Two noises of full size, the service's and the key holder's, are in every number: intervals cover both. What the bounds on one "
     "unit's contribution cut off at the providers is not known."
 )
+_SHARED_NOTE = (
+    "Noise of full size is in every number from the service, from the key holder and, in shares, from the providers: intervals cover all. "
+    "What the bounds on one unit's contribution cut off at the providers is not known."
+)
 _COUNT_NOTE = "A count that noise made negative is shown as 0."
 _MEAN_NOTE = (
     "A mean is that of units' totals in a group, and a variance that of these totals (divided by their number)."
@@ -40,10 +44,12 @@ def release_encrypted(plan: EncryptedPlan, numbers: Mapping[str, Sequence[int]])
     if {name: len(found) for name, found in numbers.items()} != {each.name: each.length for each in plan.vectors}:
         raise ValueError("these are not the numbers of this plan")
     if plan.compute.least_squares:
-        rows = least_squares.table_rows(plan.terms, numbers[GRAM], plan.vector(GRAM).noise)
+        rows = least_squares.table_rows(plan.terms, numbers[GRAM], plan.felt(GRAM))
         described = _described("term", ["coefficient"], "decimal")
         is_open = any(row["coefficient"]["low"] is None for row in rows)
-        return ReleasedTable(described, tuple(rows), (_NOTE, _REGRESSION_NOTE, *([_OPEN_NOTE] if is_open else [])))
+        return ReleasedTable(
+            described, tuple(rows), (_noise_note(plan), _REGRESSION_NOTE, *([_OPEN_NOTE] if is_open else []))
+        )
     columns = dict(_columns(plan, numbers))
     rows = [
         {_key(plan): group, **{name: cells[at] for name, cells in columns.items()}}
@@ -81,7 +87,7 @@ def _columns(plan: EncryptedPlan, numbers: Mapping[str, Sequence[int]]) -> list[
 
 
 def _plain(value: int, plan: EncryptedPlan, vector: str, unit: Fraction, lowest: int | None) -> dict[str, Any]:
-    interval = twice_noised_interval(value, plan.vector(vector).noise)
+    interval = twice_noised_interval(value, plan.felt(vector))
     low, high = interval.low, interval.high
     if lowest is not None:
         value, low, high = max(value, lowest), max(low, lowest), max(high, lowest)
@@ -108,8 +114,8 @@ def _ratios(
     return ratio_intervals(
         numbers[vector],
         numbers[UNITS],
-        plan.vector(vector).noise,
-        plan.vector(UNITS).noise,
+        plan.felt(vector),
+        plan.felt(UNITS),
         lower=float(ends[0]),
         upper=float(ends[1]),
         draws=DRAWS,
@@ -170,4 +176,8 @@ def _notes(plan: EncryptedPlan) -> tuple[str, ...]:
     compute = plan.compute
     counts = (_COUNT_NOTE,) if compute.count else ()
     means = (_MEAN_NOTE,) if compute.mean or compute.variance else ()
-    return (_NOTE, *counts, *means)
+    return (_noise_note(plan), *counts, *means)
+
+
+def _noise_note(plan: EncryptedPlan) -> str:
+    return _SHARED_NOTE if plan.shared else _NOTE

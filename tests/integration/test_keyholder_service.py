@@ -82,7 +82,7 @@ class Office(World):
         (self.home / "registry.yaml").write_text(
             f"service:\n  log_key: {self.journal.signer.verifier_key}\n  manifest_key: {public_text(self.manifest_key)}\n"
             f"  host: {socket.gethostname()}\n  uid: {os.getuid()}\npopulations:\n  patients:\n    accountant: basic\n    epsilon: {epsilon}\n"
-            f"    delta: 0\n    min_providers: 3\n    overlap: 1\n    providers:\n{providers}"
+            f"    delta: 0\n    min_providers: 3\n    overlap: 1\n    shared: false\n    providers:\n{providers}"
         )
         self.keys = Keys(self.home, database_in(self.home), self.clock)
         (self.context,) = self.keys.contexts()

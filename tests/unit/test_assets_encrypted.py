@@ -98,6 +98,7 @@ def header(declaration, provider="hospital-a", key=KEY):
         "sha256:" + "0" * 64,
         "2026-01-01T00:00:00Z",
         "test",
+        None,
         base64.b64encode(bytes(64)).decode(),
     )
     return replace(unsigned, signature=base64.b64encode(signing(provider).sign(unsigned.signed())).decode())
@@ -190,7 +191,7 @@ def test_whatever_the_reader_answers_is_a_header_or_a_refusal(tmp_path, answer, 
     frame = (0).to_bytes(4, "big") + b"\0" + len(answer).to_bytes(4, "big") + answer
     reader = UploadReader(FakeRuntime(lambda *_: frame, test="reader"), "sha256:" + "c" * 64, "test")
     with pytest.raises(Invalid) as refused:
-        reader.read(path, hospital().encrypted)
+        reader.read(path, hospital().encrypted.terms, hospital().encrypted.vectors)
     assert refused.value.code == code
 
 

@@ -81,7 +81,7 @@ def test_with_little_noise_coefficients_are_those_of_ordinary_least_squares_in_d
     for row, exact in zip(table.rows, ordinary(rows), strict=True):
         cell = row["coefficient"]
         assert cell["low"] <= exact <= cell["high"]
-        assert 2.5 < (cell["high"] - cell["low"]) / cell["standard_error"] < 6
+        assert 3.3 < (cell["high"] - cell["low"]) / cell["standard_error"] < 5
 
 
 def test_a_table_says_that_there_is_a_ridge_and_whose_values_are_regressed():
@@ -110,6 +110,9 @@ def test_moments_that_noise_made_impossible_are_those_of_the_nearest_possible_on
     one = UNITS * 2**GRAM_BITS // 3
     rows = table_rows(declared(columns), [one, 0, 0, -one, 0, one], noise)
     assert values(rows)[1] == pytest.approx(0, abs=1e-9)
+    assert rows[1]["coefficient"]["low"] is not None, (
+        "intervals are of the moments as they are: only of these is the law known"
+    )
     assert abs(values(table_rows(declared(columns), [one, 0, 0, 0, one, one], noise))[1]) < 1e3
 
 

@@ -48,9 +48,9 @@ def digest(text):
     return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
 
 
-def upload(provider, key=KEY, signer=None, content=None, **changed):
+def upload(provider, key=KEY, signer=None, content=None, share=None, **changed):
     unsigned = Header(
-        terms(provider, **changed), key, content or digest(provider), "2026-05-01T00:00:00Z", "banyan 0.1.0",
+        terms(provider, **changed), key, content or digest(provider), "2026-05-01T00:00:00Z", "banyan 0.1.0", share,
         base64.b64encode(bytes(64)).decode(),
     )  # fmt: skip
     signature = base64.b64encode(signing(signer or provider).sign(unsigned.signed())).decode()

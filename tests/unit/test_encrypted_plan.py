@@ -109,12 +109,18 @@ def test_delta_is_below_one_in_the_units_by_four_digits_unless_it_is_asked(units
     assert plan({"count": True}, given, accountant=Accountant.ZCDP).delta == Fraction(1, 10**delta)
 
 
+def test_ten_units_are_one_digit_not_two():
+    given = tuple(terms(f"hospital-{units}", units=units) for units in (2, 3, 5))
+    assert plan({"count": True}, given, accountant=Accountant.ZCDP).delta == Fraction(1, 10**5)
+
+
 def test_a_delta_that_is_asked_is_kept_and_none_is_needed_in_basic_accounting():
     assert plan(accountant=Accountant.ZCDP, delta=Fraction(1, 10**7)).delta == Fraction(1, 10**7)
     assert plan(delta=Fraction(1, 10**7)).delta == 0
     tighter, looser = (plan(accountant=Accountant.ZCDP, delta=Fraction(1, 10**digits)).price.rho for digits in (12, 6))
     assert tighter < looser
-    assert refused(accountant=Accountant.ZCDP, delta=Fraction(0)).code == "delta.required"
+    none = refused(accountant=Accountant.ZCDP, delta=Fraction(0))
+    assert (none.code, none.way_out) == ("delta.required", "leave delta out")
 
 
 @pytest.mark.parametrize(

@@ -10,13 +10,14 @@ import httpx
 import numpy as np
 import pytest
 
+from assets.declaration_model import Encrypted
 from assets.object_store import LocalObjectStore
 from core.canonical import canonical
 from core.errors import Invalid, Unavailable
 from core.tier import Tier
 from jobs.encrypted_kind import EncryptedKind, _sums
 from jobs.encrypted_lane import EncryptedForm, chunk_numbers
-from jobs.key_holder import ANSWER_DOMAIN, HttpKeyHolder, NoKeyHolder, ReleaseRefused, release_body
+from jobs.key_holder import HttpKeyHolder, NoKeyHolder, ReleaseRefused, release_body
 from jobs.kind import Host, Image
 from jobs.masking import Masking
 from jobs.plan import PublicFacts
@@ -25,6 +26,7 @@ from jobs.schedule import Node
 from privacy.accountant import Accountant
 from privacy.encrypted.bfv import encrypt
 from privacy.encrypted.chunks import bytes_of
+from privacy.encrypted.manifest import ANSWER_DOMAIN
 from privacy.encrypted.plan_model import EncryptedPlan
 from privacy.encrypted.profiles import profile_named
 from privacy.guarantee import Guarantee
@@ -46,7 +48,7 @@ def facts(provider="hospital-a", key=KEY, level="S1", **changed):
     said = terms(provider, profile="crt115", **changed)
     schema = TableSchema("t", "pid", (Column("pid", ColumnType.STRING, max_length=8),), 100, 100)
     return PublicFacts(
-        f"medical/{provider[-1]}", level, "patients", Accountant.BASIC, Fraction(1, 10**7), schema, 8, 1, terms=said, key=key
+        f"medical/{provider[-1]}", level, "patients", Accountant.BASIC, Fraction(1, 10**7), schema, 8, 1, encrypted=Encrypted(said, "A" * 43 + "="), key=key
     )  # fmt: skip
 
 
@@ -110,7 +112,9 @@ def test_bounds_that_do_not_fit_into_the_profile_are_refused_and_fit_into_a_larg
     small = [
         replace(
             facts(f"hospital-{letter}"),
-            terms=terms(f"hospital-{letter}", profile="sum34", squares=(), least_squares=None),
+            encrypted=Encrypted(
+                terms(f"hospital-{letter}", profile="sum34", squares=(), least_squares=None), "A" * 43 + "="
+            ),
         )
         for letter in "abc"
     ]
@@ -143,7 +147,7 @@ def test_the_guarantee_names_providers_and_what_it_does_not_cover():
 def test_every_chunk_is_one_lanes_and_numbers_run_through_the_file():
     said = terms(profile="sum34", groups=tuple(f"g{number}" for number in range(9000)), least_squares=None, squares=())
     assert chunk_numbers(said) == {"units": [0, 1, 2], "sum:cost": [3, 4, 5], "sum:stay": [6, 7, 8]}
-    form = EncryptedForm(said, (0, 1, 2, 6, 7, 8), is_mock=False)
+    form = EncryptedForm(said, ("units", "sum:cost", "sum:stay"), (0, 1, 2, 6, 7, 8), is_mock=False)
     chunk = profile_named("sum34").chunk_bytes
     frame = b"".join(
         number.to_bytes(4, "big") + b"\0" + size.to_bytes(4, "big") + bytes(size)
@@ -182,7 +186,12 @@ def holder(answers):
 
 
 def keys_told(**changed):
-    told = {"contexts": [context().to_json()], "states": {context().key: "active"}, "signer": public_line("holder")}
+    told = {
+        "contexts": [context().to_json()],
+        "states": {context().key: "active"},
+        "resting": [],
+        "signer": public_line("holder"),
+    }
     return canonical(told | changed)
 
 
@@ -224,6 +233,9 @@ def test_whether_it_opens_is_asked_seldom_and_never_raises(monkeypatch):
     assert not found.opens("sha256:" + "0" * 64)
     for answer in (httpx.ConnectError("away"), httpx.Response(500), b"junk", b"[]", keys_told(states=[])):
         assert not holder({"/v1/key": answer}).opens(context().key)
+    assert not holder({"/v1/key": keys_told(resting=[context().key])}).opens(context().key), (
+        "it has had its releases of today"
+    )
     assert not NoKeyHolder().opens(context().key)
 
 
@@ -235,22 +247,24 @@ def signed(key="holder", **changed):
 
 
 def test_an_answer_counts_only_with_its_signature_and_for_this_job():
-    assert holder({"/v1/release": signed()}).release("j-1", b"") == {"units": [1, -2]}
+    body = release_body({"manifest": {"key": KEY, "ciphertext": KEY}}, b"")
+    assert holder({"/v1/release": signed()}).release("j-1", body) == {"units": [1, -2]}
     for answer in (
         signed("somebody"),
         signed(job="j-2"),
+        signed(key="holder", ciphertext="sha256:" + "1" * 64),
         signed(values=[]),
         signed(values={"units": ["x"]}),
         b"{}",
         signed().replace(b'"-2"', b'"-3"'),
     ):
         with pytest.raises(Unavailable):
-            holder({"/v1/release": answer}).release("j-1", b"")
+            holder({"/v1/release": answer}).release("j-1", body)
     with pytest.raises(ReleaseRefused):
-        holder({"/v1/release": httpx.Response(409)}).release("j-1", b"")
+        holder({"/v1/release": httpx.Response(409)}).release("j-1", body)
     for answer in (httpx.ConnectError("away"), httpx.ReadTimeout("slow"), httpx.Response(500)):
         with pytest.raises(Unavailable):
-            holder({"/v1/release": answer}).release("j-1", b"")
+            holder({"/v1/release": answer}).release("j-1", body)
 
 
 class Once(Masking):
@@ -302,6 +316,54 @@ def test_what_is_sent_is_made_once_kept_and_sent_again_the_same(tmp_path, monkey
     after_a_crash.forget(Job())
     masking(tmp_path, away).numbers(Job(), [])
     assert json.loads(away.bodies[-1][8 : 8 + int.from_bytes(away.bodies[-1][:8], "big")])["manifest"] == {}
+
+
+class Ending:
+    """Away until the job has ended meanwhile."""
+
+    def __init__(self):
+        self.bodies, self.masking = [], None
+
+    def release(self, job, body):
+        self.bodies.append(body)
+        self.masking.forget(Job(job))
+        raise Unavailable("key_holder.unreachable", "away")
+
+
+def test_nothing_more_is_made_or_sent_for_a_job_that_has_ended(tmp_path, monkeypatch):
+    """Two masks over one sum are two noisy totals to the key holder, charged once."""
+    monkeypatch.setattr("jobs.masking.RETRY_SECONDS", 0.01)
+    ending = Ending()
+    ending.masking = masking(tmp_path, ending)
+    with pytest.raises(ReleaseRefused, match="ended"):
+        ending.masking.numbers(Job(), [])
+    assert (ending.masking.made, len(ending.bodies)) == (["j-1"], 1)
+    with pytest.raises(ReleaseRefused, match="ended"):
+        ending.masking.numbers(Job(), [])
+    assert ending.masking.made == ["j-1"]
+    assert not list(tmp_path.rglob("masked"))
+
+
+class Unreadable(LocalObjectStore):
+    """Too many open files, for a while: what is there cannot be read."""
+
+    failures = 3
+
+    def get(self, path):
+        if self.failures:
+            self.failures -= 1
+            raise Unavailable("storage.unreachable", "too many open files")
+        return super().get(path)
+
+
+def test_what_was_made_and_cannot_be_read_for_a_while_is_not_made_again(tmp_path, monkeypatch):
+    monkeypatch.setattr("jobs.masking.RETRY_SECONDS", 0.01)
+    first, again = (masking(tmp_path, Away({"units": [1, 2, 3]})) for _ in range(2))
+    first.numbers(Job(), [])
+    object.__setattr__(again, "store", Unreadable(tmp_path))
+    again.numbers(Job(), [])
+    assert (first.made, again.made) == (["j-1"], [])
+    assert set(first.key_holder.bodies) == set(again.key_holder.bodies)
 
 
 def test_an_answer_of_another_form_is_no_release_and_a_closing_process_waits_for_nobody(tmp_path, monkeypatch):

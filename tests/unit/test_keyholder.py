@@ -40,7 +40,7 @@ from privacy.accountant import Accountant, Capacity
 from privacy.encrypted import bfv
 from privacy.encrypted.chunks import bytes_of
 from privacy.encrypted.header import Header
-from privacy.encrypted.manifest import Manifest
+from privacy.encrypted.manifest import Manifest, Released
 from privacy.encrypted.mask import mask
 from privacy.encrypted.plan import plan_encrypted
 from privacy.encrypted.plan_model import EncryptedRequest
@@ -83,7 +83,7 @@ class World:
     def serving(self, daily=100, epsilon=Fraction(4), least=3, overlap=1, host="elsewhere", uid=-1):
         registry = Registry(
             Service(parse_key(self.journal.signer.verifier_key), public_text(self.manifest_key), host, uid),
-            {"patients": Population(Accountant.BASIC, Capacity.of(Accountant.BASIC, epsilon, Fraction(0)), least, overlap, {name: public_line(name) for name in HOSPITALS})},
+            {"patients": Population(Accountant.BASIC, Capacity.of(Accountant.BASIC, epsilon, Fraction(0)), least, overlap, False, {name: public_line(name) for name in HOSPITALS})},
         )  # fmt: skip
         return Releases(self.keys, Ledger(self.keys.engine, self.clock, daily), registry, self.passphrase)
 
@@ -113,7 +113,7 @@ class World:
             masked = bytes_of(add(PROFILE, [*chunks, mask(key.public, PROFILE, list(noise))]))
         document = {
             "schema": "banyan.manifest/1", "job": job, "population": "patients", "accountant": "basic", "level": "S1", "key": key.key,
-            "profile": "sum34", "uploads": uploads, "overlap": 1, "vectors": [vector.to_json() for vector in plan.vectors],
+            "profile": "sum34", "uploads": uploads, "overlap": 1, "vectors": [Released(vector.name, vector.length, vector.noise).to_json() for vector in plan.vectors],
             "loss": plan.price.to_json(), "ciphertext": "sha256:" + hashlib.sha256(masked).hexdigest(),
         }  # fmt: skip
         if change is not None:
@@ -129,6 +129,7 @@ class World:
             "sha256:" + hashlib.sha256(provider.encode()).hexdigest(),
             "2026-05-01T00:00:00Z",
             "test",
+            None,
             _text(bytes(64)),
         )
         header = replace(unsigned, signature=_text(signing(provider).sign(unsigned.signed())))

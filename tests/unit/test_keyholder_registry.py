@@ -15,6 +15,7 @@ from keyholder.releasing import Releases
 from privacy.accountant import Accountant
 from privacy.encrypted.context import PublicContext
 from privacy.encrypted.header import Header
+from privacy.encrypted.manifest import Released
 from privacy.encrypted.plan import plan_encrypted
 from privacy.encrypted.plan_model import EncryptedRequest
 from privacy.encrypted.request import read_compute
@@ -29,7 +30,7 @@ def world(tmp_path):
 
 def written(world, **changed):
     said = {
-        "accountant": "zcdp", "epsilon": "4", "delta": "1e-6", "min_providers": "2", "overlap": "1",
+        "accountant": "zcdp", "epsilon": "4", "delta": "1e-6", "min_providers": "2", "overlap": "1", "shared": "false",
         "providers": f"{{hospital-a: {public_line('a')}, hospital-b: {public_line('b')}}}",
     } | changed  # fmt: skip
     fields = "".join(f"    {name}: {value}\n" for name, value in said.items() if value is not None)
@@ -92,7 +93,9 @@ def for_two(document):
     """Noise for a person who is at both of two providers."""
     said = tuple(Header.from_json(upload["header"]).terms for upload in document["uploads"])
     plan = plan_encrypted(EncryptedRequest(read_compute({"count": True}), said, 2, Accountant.BASIC, Fraction(1), None))
-    document.update(overlap=2, vectors=[vector.to_json() for vector in plan.vectors])
+    document.update(
+        overlap=2, vectors=[Released(vector.name, vector.length, vector.noise).to_json() for vector in plan.vectors]
+    )
 
 
 def test_of_a_job_with_fewer_providers_than_the_pinned_overlap_all_of_them_are_asked_for(world):

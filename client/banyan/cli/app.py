@@ -12,6 +12,7 @@ import typer
 
 from banyan.cli import account, jobs, proofs, screen, work
 from banyan.cli.audit import audit
+from banyan.cli.calls import calls
 from banyan.cli.catalogue import assets, mock
 from banyan.cli.encrypt import encrypt, provider_key, upload
 from banyan.cli.policies import policies
@@ -60,6 +61,7 @@ app.command()(proofs.verify)
 app.command("provider-key")(provider_key)
 app.command()(encrypt)
 app.command()(upload)
+app.command()(calls)
 app.add_typer(policies, name="policies")
 app.add_typer(audit, name="audit")
 

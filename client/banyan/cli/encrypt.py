@@ -22,6 +22,7 @@ from rich.progress import (
 
 from banyan.cli import screen
 from banyan.cli.account import Json
+from banyan.cli.calls import answer, call_of
 from banyan.cli.saving import Force, check_output
 from banyan.client import Client
 from banyan.encrypt import signing_key
@@ -85,6 +86,9 @@ def encrypt(
     ] = None,
     features: Annotated[str | None, typer.Option(help="Regression: age,stay.", metavar="COLUMNS")] = None,
     target: Annotated[str | None, typer.Option(help="Regression: what is explained.", metavar="COLUMN")] = None,
+    job: Annotated[
+        str | None, typer.Option(help="Encrypt for one job that asks for it: banyan calls ASSET.", metavar="JOB")
+    ] = None,
     null_value: Annotated[
         list[str] | None, typer.Option(help="A text that means an empty cell, such as NA.", metavar="TEXT")
     ] = None,
@@ -97,8 +101,10 @@ def encrypt(
     """Encrypt bounded totals of your rows for the key holder, and sign them. No row leaves this machine.
 
     Say what to encrypt with --asset, or with --declaration and --context, or with --context and the options from --unit to --target.
+    Of an asset that is not stored, a file without --job holds no numbers: it only says that the data are there.
     """
     check_output(output, force=force)
+    call = None if job is None else call_of(asset, job)
     with _extra():
         from banyan.encrypt import bounding, hev_writer, rows, words  # noqa: PLC0415 - needs the extra
         from banyan.encrypt.flags import Flags  # noqa: PLC0415
@@ -112,9 +118,13 @@ def encrypt(
     with _progress("reading rows", TimeRemainingColumn(), quiet=quiet) as told:
         found = rows.read_rows(data, declared, drop_nulls=drop_nulls, progress=told)
     parts = bounding.bounded(found, declared.terms)
+    vectors, share = parts.vectors if declared.stored else {}, None
+    if call is not None:
+        with _extra():
+            vectors, share = answer(call, parts.vectors, declared.terms, signing, quiet=quiet)
     with _progress("encrypting", TimeRemainingColumn(), quiet=quiet) as told:
-        header = hev_writer.write_hev(output, parts.vectors, declared.terms, public, signing, progress=told)
-    _say(output, header, public, words.local(found, parts), quiet=quiet, as_json=as_json)
+        header = hev_writer.write_hev(output, vectors, declared.terms, public, signing, share, told)
+    _say(output, header, list(vectors), public, words.local(found, parts), quiet=quiet, as_json=as_json)
 
 
 def upload(
@@ -124,7 +134,7 @@ def upload(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Send an upload as the next version of your asset. Earlier versions stay."""
+    """Send an upload as the next version of your asset, or what was encrypted for a job to that job. Earlier versions stay."""
     with _extra():
         from banyan.encrypt import upload_fit  # noqa: PLC0415 - needs the extra
         from banyan.encrypt.declared import of_asset  # noqa: PLC0415
@@ -134,9 +144,14 @@ def upload(
         declared, public = of_asset(asset, client.asset(asset)), _context(client.context(asset))
         upload_fit.check_fits(header, asset, declared, public)
         with _progress("sending", DownloadColumn(), TransferSpeedColumn(), quiet=as_json) as told:
-            found = client.ingest(asset, file, file_format="hev", progress=told)
+            if header.share is not None:
+                found = client.contribute(asset, header.share.job, file, progress=told)
+            else:
+                found = client.ingest(asset, file, file_format="hev", progress=told)
     if as_json:
         screen.say_json(found)
+    elif header.share is not None:
+        screen.say(f"{header.share.job} has the contribution of {asset}")
     else:
         screen.say(f"{found.get('asset')} v{found.get('version')} is {found.get('state')}")
 
@@ -187,14 +202,21 @@ def _check_holder(public: PublicContext, expected: str | None, *, quiet: bool) -
 
 
 def _say(
-    output: Path, header: Header, public: PublicContext, local: dict[str, object], *, quiet: bool, as_json: bool
+    output: Path,
+    header: Header,
+    held: list[str],
+    public: PublicContext,
+    local: dict[str, object],
+    *,
+    quiet: bool,
+    as_json: bool,
 ) -> None:
     from banyan.encrypt import words  # noqa: PLC0415 - needs the extra
 
     with output.open("rb") as file:
         digest = "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
     if as_json:
-        vectors = [{"name": vector.name, "numbers": vector.length} for vector in header.terms.vectors]
+        vectors = [{"name": name, "numbers": header.terms.vector(name).length} for name in held]
         holder = {"name": public.holder, "signer": public.signer}
         said = {"file": str(output), "digest": digest, "key": header.key, "key_holder": holder, "vectors": vectors}
         screen.say_json(said | {"terms": header.terms.to_json(), "only_here": local})
@@ -205,7 +227,7 @@ def _say(
             [
                 ("File", f"{output}, {output.stat().st_size:,} bytes\n{digest}"),
                 ("Key", header.key),
-                ("Holds", words.contents(header.terms)),
+                ("Holds", words.contents(header.terms, held, header.share)),
                 ("Signed", words.bounds(header.terms)),
                 ("Only here", words.local_told(local)),
             ]
@@ -230,8 +252,9 @@ def _extra() -> Iterator[None]:
     try:
         yield
     except ImportError as problem:
+        extra = "shares" if problem.name == "opendp" else "encrypt"
         raise Refused(
             "client.no_extra",
             f"encrypting needs a package that is not installed: {problem.name}",
-            way_out="pip install 'banyan-client[encrypt]'",
+            way_out=f"pip install 'banyan-client[{extra}]'",
         ) from None

@@ -64,6 +64,12 @@ class Field:
             raise self.refused("a whole number is expected")
         return int(self.text())
 
+    def truth(self) -> bool:
+        """True or false."""
+        if self.text() not in ("true", "false"):
+            raise self.refused("true or false is expected")
+        return self.text() == "true"
+
     def texts(self) -> list[str]:
         """A list of single values."""
         if not isinstance(self.node, yaml.SequenceNode):

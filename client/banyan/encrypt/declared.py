@@ -28,12 +28,14 @@ class Declared:
     whole_units  the unit column is an `int`: 7, 07 and 7.0 are one unit
     null_values  the texts that mean that a cell holds nothing
     signing_key  the provider's Ed25519 public key in base64; None where nothing says it
+    stored       whether the service keeps what is encrypted; if not, each job is encrypted for
     """
 
     terms: Terms
     whole_units: bool = False
     null_values: tuple[str, ...] = ("",)
     signing_key: str | None = None
+    stored: bool = True
 
 
 def of_file(path: Path) -> Declared:
@@ -64,7 +66,8 @@ def of_file(path: Path) -> Declared:
     except ValueError as problem:
         raise own.refused(f"this cannot be encrypted: {problem}") from None
     nulls = tuple(null_values.texts()) if null_values else ("",)
-    return Declared(terms, kind == "int", nulls, own.member("signing_key").text())
+    stored = own.get("stored")
+    return Declared(terms, kind == "int", nulls, own.member("signing_key").text(), stored is None or stored.truth())
 
 
 def of_asset(asset: str, entry: Mapping[str, Any]) -> Declared:
@@ -74,7 +77,8 @@ def of_asset(asset: str, entry: Mapping[str, Any]) -> Declared:
         raise Refused("asset.not_encrypted", f"{asset} is not declared as encrypted", way_out="banyan assets ingest")
     try:
         terms, key, kind = told["terms"], told["signing_key"], entry["population"]["unit_type"]
-        return Declared(Terms.from_json(terms), kind == "int", signing_key=str(key))
+        stored = told.get("stored", True) is not False
+        return Declared(Terms.from_json(terms), kind == "int", signing_key=str(key), stored=stored)
     except (KeyError, TypeError, ValueError):
         text = "the server declares terms that this version of the tool does not know"
         raise Refused("server.strange_answer", text, way_out="a newer version of banyan-client") from None

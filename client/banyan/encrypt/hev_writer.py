@@ -20,6 +20,7 @@ from banyan.encrypt.bfv import encrypt
 from banyan.encrypt.context import PublicContext
 from banyan.encrypt.header import SIGNATURE_BYTES, Header
 from banyan.encrypt.profiles import profile_named
+from banyan.encrypt.shares import Share
 from banyan.encrypt.terms import Terms
 from banyan.errors import Refused
 from banyan.textfile import unreadable
@@ -61,11 +62,15 @@ def write_hev(
     terms: Terms,
     context: PublicContext,
     signing: Ed25519PrivateKey,
+    share: Share | None = None,
     progress: Progress | None = None,
 ) -> Header:
-    """Write the upload, whole or not at all; its signed header. Raises Refused (`context.profile`, `context.expired`, `file.unusable`)."""
+    """Write these vectors of the terms, whole or not at all; their signed header.
+
+    Raises Refused (`context.profile`, `context.expired`, `file.unusable`).
+    """
     check_context(context, terms)
-    chunks, in_all = [], sum(vector.length for vector in terms.vectors)
+    chunks, in_all = [], sum(map(len, vectors.values()))
     done = 0
     for chunk in _encrypted(vectors, terms, context):
         chunks.append(chunk)
@@ -75,7 +80,7 @@ def write_hev(
     content = hashlib.sha256()
     for chunk in chunks:
         content.update(chunk.words)
-    header = _signed(terms, context.key, "sha256:" + content.hexdigest(), signing)
+    header = _signed(terms, context.key, "sha256:" + content.hexdigest(), share, signing)
     fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         _write(fresh, chunks, header, profile_named(terms.profile).chunk_bytes)
@@ -89,20 +94,21 @@ def write_hev(
 
 def _encrypted(vectors: Mapping[str, Sequence[int]], terms: Terms, context: PublicContext) -> Iterator[Chunk]:
     profile = profile_named(terms.profile)
-    for vector in terms.vectors:
-        values = vectors[vector.name]
-        for number in range(profile.chunks_of(vector.length)):
+    for name, values in vectors.items():
+        if len(values) != terms.vector(name).length:
+            raise ValueError("a vector of another length than its terms say")
+        for number in range(profile.chunks_of(len(values))):
             part = list(values[number * profile.slots : (number + 1) * profile.slots])
             # Every slot is given a value here: the library would repeat a shorter vector over all of them.
             padded = part + [0] * (profile.slots - len(part))
             words = encrypt(context.public, profile, padded).astype("<u8").tobytes()
-            yield Chunk(vector.name, number, len(part), words)
+            yield Chunk(name, number, len(part), words)
 
 
-def _signed(terms: Terms, key: str, content: str, signing: Ed25519PrivateKey) -> Header:
+def _signed(terms: Terms, key: str, content: str, share: Share | None, signing: Ed25519PrivateKey) -> Header:
     created = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")  # noqa: TID251 - the provider's own clock
     unsigned = base64.b64encode(bytes(SIGNATURE_BYTES)).decode()
-    header = Header(terms, key, content, created, f"banyan {version('banyan-client')}", unsigned)
+    header = Header(terms, key, content, created, f"banyan {version('banyan-client')}", share, unsigned)
     signature = base64.b64encode(signing.sign(header.signed())).decode()
     return replace(header, signature=signature)
 

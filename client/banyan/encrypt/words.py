@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
 from banyan.encrypt.bounding import Bounds
 from banyan.encrypt.rows import Rows
+from banyan.encrypt.shares import Share
 from banyan.encrypt.terms import GRAM, SQUARE, SUM, UNITS, Bounded, Terms
 
 _MOST_GROUPS = 12
 
 
-def contents(terms: Terms) -> str:
+def contents(terms: Terms, held: Sequence[str], share: Share | None) -> str:
     """What is in the file, a line a vector."""
-    lines = [_vector(vector.name, terms) for vector in terms.vectors]
-    return "\n".join([*lines, _by(terms)])
+    if not held:
+        return "no numbers: each job asks for a contribution of its own, see banyan calls"
+    lines = [_vector(name, terms) for name in held]
+    noise = (
+        [] if share is None else ["with noise of your own, under masks that cancel in the sum", f"for {share.job} only"]
+    )
+    return "\n".join([*lines, _by(terms), *noise])
 
 
 def bounds(terms: Terms) -> str:
