@@ -125,7 +125,8 @@ def assemble(settings: Settings | None = None) -> Server:
         cancel_seconds=settings.cancel_seconds,
     )
     store = LocalObjectStore(blocks)
-    host, key_holder = host_of(settings, node, instance), key_holder_of(settings)
+    key_holder = key_holder_of(settings)
+    host = host_of(settings, node, instance, key_holder)
     # Under a label of its own, like trials: the reconciler sweeps away all containers of the server at moments when none should run.
     reader = UploadReader(DockerRuntime(settings.engine), host.images["encrypted"].id, f"{instance}-uploads")
     return Server(
@@ -163,14 +164,21 @@ def _check_lanes(lanes: int) -> None:
         )
 
 
-def host_of(settings: Settings, node: Node, instance: str) -> Host:
+def host_of(settings: Settings, node: Node, instance: str, key_holder: KeyHolder) -> Host:
     """What jobs are planned for. Which tiers of isolation the engine can do is found out when the first program is planned."""
     images = {name: image_of(settings.images_file, name) for name in ("query", "python", "encrypted")}
     # Under a label of its own: the reconciler sweeps away all containers of the server at moments when none should run.
     trial = f"{instance}-trial"
     isolation = Isolation(DockerRuntime(settings.engine), images["python"].id, trial, settings.oci_runtime)
     here = settings.key_holder_url is not None and httpx.URL(settings.key_holder_url).host in LOOPBACK
-    return Host(images, node, isolation.tier_for, oci_runtime=settings.oci_runtime, key_holder_is_here=here)
+    return Host(
+        images,
+        node,
+        isolation.tier_for,
+        oci_runtime=settings.oci_runtime,
+        key_holder=key_holder,
+        key_holder_is_here=here,
+    )
 
 
 def key_holder_of(settings: Settings) -> KeyHolder:

@@ -17,6 +17,7 @@ from jobs.gate import Gated
 from jobs.kind import Host
 from jobs.masking import Chunk, Masking
 from jobs.model import MOCK, Job
+from jobs.pinned import check_pinned
 from jobs.plan import JobPlan, PublicFacts
 from jobs.promise import guarantee_of
 from jobs.request import JobRequest
@@ -65,7 +66,7 @@ class EncryptedKind:
         numbers = chunk_numbers(planned.terms, vectors_in(planned))
         chunks = [number for vector in planned.vectors for number in numbers[vector.name]]
         profile, lanes = profile_named(planned.profile), lanes_for(len(chunks), host.node)
-        return JobPlan(
+        found = JobPlan(
             kind=self.name,
             facts=facts,
             epsilon=planned.epsilon,
@@ -87,6 +88,7 @@ class EncryptedKind:
                 "outputs": [entry.to_json() for entry in planned.forecast],
                 "blocks": len(chunks),
                 "providers": [each.provider for each in terms],
+                "signing_keys": {each.terms.provider: each.signing_key for each in declared},
                 "overlap": planned.overlap,
                 "all_units": planned.units,
                 "profile": planned.profile,
@@ -96,6 +98,10 @@ class EncryptedKind:
             },
             identity={"compute": compute.to_json(), "overlap": planned.overlap, "key": _key_of(facts)},
         )
+        pinned = host.key_holder.pinned()
+        if pinned is not None:  # away: it is asked again before the start
+            check_pinned(found.to_json(), pinned)
+        return found
 
     mock_plan = plan
 

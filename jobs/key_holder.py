@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from core.canonical import canonical
 from core.errors import BanyanError, Unavailable
+from jobs.pinned import Pinned
 from privacy.encrypted.context import PublicContext
 from privacy.encrypted.manifest import ANSWER_DOMAIN
 
@@ -54,6 +55,10 @@ class KeyHolder(Protocol):
         """Whether it answers now, and opens sums under this key. Quick, and raises nothing."""
         ...
 
+    def pinned(self) -> Mapping[str, Pinned] | None:
+        """What it has pinned, by population; None while it does not answer. Quick, and raises nothing."""
+        ...
+
     def followed(self) -> int:
         """The size of the newest checkpoint of our log that it follows; 0 before the first."""
         ...
@@ -72,6 +77,12 @@ def release_body(document: Mapping[str, Any], chunks: bytes) -> bytes:
     return struct.pack(">Q", len(told)) + told + chunks
 
 
+@dataclass(frozen=True)
+class _Told:
+    opening: frozenset[str]
+    populations: Mapping[str, Pinned]
+
+
 class HttpKeyHolder:
     """The key holder at a URL; `signer` is its Ed25519 public key in base64."""
 
@@ -79,19 +90,30 @@ class HttpKeyHolder:
         self._signer = signer
         self._public = Ed25519PublicKey.from_public_bytes(base64.b64decode(signer, validate=True))
         self._http = httpx.Client(base_url=url, timeout=SECONDS, transport=transport, trust_env=False)
-        self._asked: tuple[float, Mapping[str, str]] = (-math.inf, {})
+        self._asked: tuple[float, _Told | None] = (-math.inf, None)
 
     def opens(self, key: str) -> bool:
-        """See the port. Asked at most every few seconds."""
+        """See the port."""
+        told = self._lately()
+        return told is not None and key in told.opening
+
+    def pinned(self) -> Mapping[str, Pinned] | None:
+        """See the port."""
+        told = self._lately()
+        return None if told is None else told.populations
+
+    def _lately(self) -> _Told | None:
+        """What it says of itself, asked at most every few seconds."""
         if time.monotonic() - self._asked[0] > ASK_EVERY_SECONDS:
             try:
                 told = self._http.get("/v1/key", timeout=QUICK_SECONDS).json()
                 resting = set(told["resting"])  # keys that have had their releases of a day
-                states = {key: state for key, state in told["states"].items() if key not in resting}
-                self._asked = time.monotonic(), states
+                opening = {key for key, state in told["states"].items() if state in OPENING and key not in resting}
+                populations = {name: Pinned.from_json(each) for name, each in told["populations"].items()}
+                self._asked = time.monotonic(), _Told(frozenset(opening), populations)
             except (httpx.HTTPError, ValueError, KeyError, TypeError, AttributeError):
-                self._asked = time.monotonic(), {}
-        return self._asked[1].get(key) in OPENING
+                self._asked = time.monotonic(), None
+        return self._asked[1]
 
     def keys(self) -> Keys:
         """See the port."""
@@ -158,6 +180,10 @@ class NoKeyHolder:
         """See the port."""
         del key
         return False
+
+    def pinned(self) -> Mapping[str, Pinned] | None:
+        """See the port."""
+        return None
 
     def keys(self) -> Keys:
         """See the port."""

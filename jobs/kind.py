@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from core.tier import Tier
 from jobs.gate import Gated
+from jobs.key_holder import KeyHolder, NoKeyHolder
 from jobs.lane import LaneForm
 from jobs.masking import Masking
 from jobs.model import Job
@@ -31,7 +32,8 @@ class Host:
 
     `floor` is the weakest isolation that the job's level and policy allow; `tier_for` what the node does instead of a tier that it
     cannot do, never a weaker one. `oci_runtime` is that of every program's containers; None for the engine's own. `least_providers` and
-    `overlap` are the policy's for encrypted jobs; without one a unit may be at every provider. `key_holder_is_here`: on this machine.
+    `overlap` are the policy's for encrypted jobs; without one a unit may be at every provider.
+    `key_holder` opens them; `key_holder_is_here`: on this host.
     """
 
     images: Mapping[str, Image]
@@ -41,6 +43,7 @@ class Host:
     oci_runtime: str | None = None
     least_providers: int = 1
     overlap: int | None = None
+    key_holder: KeyHolder = field(default_factory=NoKeyHolder)
     key_holder_is_here: bool = False
 
 

@@ -89,8 +89,9 @@ class Job:
 
     def _waiting(self) -> str | None:
         if self.state is JobState.QUEUED:
-            providers = self.plan.get("shared") and self.reuse_of is None and self.mode == REAL
-            return "queued: contributions of its providers" if providers else "queued: lane"
+            if self.plan["kind"] != "encrypted" or self.reuse_of is not None or self.mode == MOCK:
+                return "queued: lane"
+            return "queued: its providers, key holder, lane" if self.plan["shared"] else "queued: key holder, lane"
         if self.state is JobState.RUNNING and self.release_at is not None:
             return f"running: release planned {self.release_at:%H:%M:%S}"
         if self.state is JobState.CANCELLING and self.cancel_shown_at is not None:

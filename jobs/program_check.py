@@ -11,27 +11,25 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from core.errors import Invalid
+from core.errors import Invalid, Unavailable
 from jobs import program_reader
 from sandbox.limited import ReaderLimits, validated
 
 # Ours, in the image beside the packages: client/banyan/frames.py.
 OWN_MODULES = frozenset({"banyan"})
 MAX_PRELOADED = 40
-# However many ask at once: the cores that would read are the lanes' too.
-_ONE_AT_A_TIME = threading.Lock()
+# However many ask at once: the cores that would read are the lanes' too. Few may wait, since a waiting one keeps a thread of the server.
+_ONE_AT_A_TIME, _WAITING = threading.Lock(), threading.BoundedSemaphore(4)
 _LIMITS = ReaderLimits(memory_bytes=1 << 30, cpu_seconds=5, output_bytes=1 << 20, wall_seconds=10.0)
 
 
-@lru_cache(maxsize=64)
 def checked_imports(text: str, modules: frozenset[str]) -> tuple[str, ...]:
     """The library modules that the program imports, in its order; `modules` are the top-level ones that the image has.
 
     Raises Invalid (`program.syntax`, `program.no_analyse`, `program.signature`, `program.relative_import`, `program.import`) with
-    the place in the program.
+    the place in the program; Unavailable (`program.busy`) while several others are read.
     """
-    with _ONE_AT_A_TIME:
-        answer = validated(Path(program_reader.__file__), [], text.encode(), _LIMITS)
+    answer = _read(text)
     if answer is None:
         raise Invalid(
             "program.syntax", "the program is too large or too deeply nested to be read", where={"field": "program"}
@@ -40,6 +38,18 @@ def checked_imports(text: str, modules: frozenset[str]) -> tuple[str, ...]:
     if "problem" in found:
         raise _told(found)
     return _library_modules(found["imports"], modules)
+
+
+@lru_cache(maxsize=64)
+def _read(text: str) -> bytes | None:
+    """What the reader says of a program, or None: refusals are remembered like everything else."""
+    if not _WAITING.acquire(blocking=False):
+        raise Unavailable("program.busy", "several programs are being read now", way_out="try again in a few seconds")
+    try:
+        with _ONE_AT_A_TIME:
+            return validated(Path(program_reader.__file__), [], text.encode(), _LIMITS)
+    finally:
+        _WAITING.release()
 
 
 def _library_modules(imports: Iterable[dict[str, Any]], modules: Collection[str]) -> tuple[str, ...]:

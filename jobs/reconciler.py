@@ -181,6 +181,7 @@ class Reconciler:
                 raise image_missing(job.plan["image"])
             self._releasing.check_reuse(tx.connection, job)
             check_in_time(tx.connection, job, tx.now)
+            self._releasing.check_pinned(job)
             if job.policy is not None:
                 permits.still_permits(tx.connection, job.policy["name"], job.policy["version"], tx.now)
         except BanyanError as refusal:

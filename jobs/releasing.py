@@ -28,6 +28,7 @@ from jobs.lane import LaneResult
 from jobs.masking import Masking
 from jobs.model import MOCK, Job, job_with
 from jobs.moves import move
+from jobs.pinned import check_pinned
 from jobs.receipt import new_salt, output_digest, statement_of
 from jobs.records import releases
 from jobs.transitions import FINAL, JobEvent, JobState
@@ -73,6 +74,14 @@ class Releasing:
             return True
         with self.journal.reading() as connection:
             return are_complete(connection, job)
+
+    def check_pinned(self, job: Job) -> None:
+        """Raise Invalid (`encrypted.key_holder_refuses`) where the key holder has come to believe other things than the plan needs."""
+        if job.plan["kind"] != "encrypted" or job.mode == MOCK or job.reuse_of is not None or self.masking is None:
+            return
+        pinned = self.masking.key_holder.pinned()
+        if pinned is not None:
+            check_pinned(job.plan, pinned)
 
     def forget(self, job: Job) -> None:
         """Remove what was kept for the key holder and by the providers, of a job that is over."""

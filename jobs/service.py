@@ -184,6 +184,9 @@ class JobService:
             )
         except BanyanError as refusal:
             needs.append(refusal.text + (f" ({refusal.way_out})" if refusal.way_out else ""))
+        key = plan.told.get("key")
+        if asked.kind == "encrypted" and key is not None and not self.host.key_holder.opens(key):
+            needs.append("the key holder, who does not open sums under this key now: the job would wait")
         needs += [f"{facts.asset} has no data yet" for facts in plan.facts.all if facts.version is None]
         standing = {"policy": None if permit is None else permit.policy, "left_after": left, "needs": needs}
         return standing, permit

@@ -32,6 +32,7 @@ def application(releases: Releases) -> FastAPI:
             "states": {key: state.value for key, state in keys.states().items()},
             "resting": releases.ledger.exhausted(keys.states()),
             "signer": keys.signer,
+            "populations": {name: _pinned(releases, name) for name in releases.registry.populations},
         }
 
     @app.get("/v1/checkpoint")
@@ -61,6 +62,19 @@ def application(releases: Releases) -> FastAPI:
         return Response(answer, media_type=JSON)
 
     return app
+
+
+def _pinned(releases: Releases, name: str) -> dict[str, object]:
+    """What a service may know of a population before it charges anybody for what would be refused."""
+    population = releases.registry.populations[name]
+    return {
+        "accountant": population.accountant.value,
+        "min_providers": population.min_providers,
+        "overlap": population.overlap,
+        "shared": population.shared,
+        "providers": dict(population.providers),
+        "left": population.capacity.left(releases.ledger.spent(name)).to_json(),
+    }
 
 
 async def _unread(releases: Releases, why: str) -> Response:

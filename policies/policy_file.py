@@ -24,7 +24,8 @@ FIELDS = (
 REQUIRED = ("name", "purpose", "kinds", "assets", "epsilon", "valid")
 LIMITS = ("total", "per_person", "per_job")
 VALIDITY = ("from", "until")
-PROVIDERS = ("least", "overlap")
+# The fields of `providers`, each with the least that it may be: no key holder opens the sum of one provider.
+LEAST = {"least": 2, "overlap": 1}
 MAX_PROVIDERS = 1_000
 MAX_ITEMS = 1_000
 MAX_RUNS = 1_000_000_000
@@ -179,10 +180,11 @@ class _Reader:
         form = "providers: {least: 3, overlap: 1}"
         if not isinstance(given, dict):
             raise self._wrong(("providers",), "providers must say least, overlap, or both", form)
-        self._document.check_fields("policy.field", ("providers",), PROVIDERS, given)
+        self._document.check_fields("policy.field", ("providers",), tuple(LEAST), given)
         for name, value in given.items():
-            if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_PROVIDERS:
-                text = f"{name} must be a whole number from 1 to {MAX_PROVIDERS:,}"
+            least = LEAST[name]
+            if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= MAX_PROVIDERS:
+                text = f"{name} must be a whole number from {least} to {MAX_PROVIDERS:,}"
                 raise self._wrong(("providers", name), text, form)
         return ProviderRule(**given)
 

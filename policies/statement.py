@@ -16,17 +16,18 @@ from policies.limits import balance_of, person_account, policy_account, populati
 from policies.model import Action, Principal
 from policies.populations import Population, all_populations, population_of
 from policies.register import PolicyVersion
+from policies.transitions import State
 from policies.usage import UsagePolicy
 from privacy.accountant import Loss
 
 
 def statement(connection: Connection, principal: Principal, assets: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Every population, and under `yours` each policy that the person may know of for its assets.
+    """Every population, and under `yours` each active policy that the person may know of for its assets.
 
     `assets` says to which population each asset belongs.
     """
     authorizer.check(principal, Action.BUDGET_READ)
-    known = register.in_force_for(connection, principal)
+    known = [found for found in register.in_force_for(connection, principal) if found.state is State.ACTIVE]
     return [
         _population(connection, population)
         | {

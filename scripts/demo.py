@@ -43,7 +43,7 @@ def approve(demo: Demo) -> None:
 def tell(demo: Demo) -> None:
     """The eleven steps."""
     begun = time.monotonic()
-    encrypted = Encrypted(demo, banks=False)
+    encrypted = Encrypted(demo, more=False)
     delays, regression, positives = FLIGHTS / "delays.yaml", FLIGHTS / "delay_regression.yaml", TESTS / "positives.yaml"
     step(1, "A server starts: keys, database, log, local Ray, and five people with tokens.")
     say(f"   ready after {demo.start():.1f} s")

@@ -8,150 +8,31 @@ from __future__ import annotations
 
 import csv
 import json
-import signal
+import math
 import statistics
-import subprocess
 import time
-import urllib.request
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
-from demo_server import BIN, CHECKOUT, DEMO, Demo, free_port, main_of, say, step
+from demo_providers import PASSPHRASE, KeyHolder, Provider
+from demo_search import searched
+from demo_server import CHECKOUT, DEMO, Demo, main_of, say, step
 
 MEDICAL, FINANCE = CHECKOUT / "examples" / "medical", CHECKOUT / "examples" / "finance"
-PASSPHRASE = "the passphrase of the demo, which is no secret"
-PLACEHOLDER = "REPLACE WITH WHAT banyan provider-key SHOWS"
 HOSPITALS, BANKS = ("hospital-a", "hospital-b", "hospital-c"), ("bank-a", "bank-b")
+CLINICS = ("clinic-a", "clinic-b", "clinic-c")
 CANARY = "481516234299"
 
 
-class KeyHolder:
-    """The key holder's side: its folder, its process, and what its operator writes down."""
-
-    def __init__(self, demo: Demo) -> None:
-        self.demo, self.port = demo, free_port()
-        self.folder = demo.folder / "keyholder"
-        self.passphrase = demo.folder / "passphrase"
-        self.process: subprocess.Popen[bytes] | None = None
-        self.environment = {
-            **demo.environment,
-            "BANYAN_KEYHOLDER_FOLDER": str(self.folder),
-            "BANYAN_KEYHOLDER_PASSPHRASE_FILE": str(self.passphrase),
-        }
-
-    def init(self) -> str:
-        """Make its keys, and tell the service's operator where it is; returns its signer."""
-        self.passphrase.write_text(PASSPHRASE)
-        self.passphrase.chmod(0o400)
-        said = self.run("init", "--name", "city key office")
-        signer = said.split()[1]
-        self.demo.environment |= {
-            "BANYAN_KEY_HOLDER_URL": f"http://127.0.0.1:{self.port}",
-            "BANYAN_KEY_HOLDER_SIGNER": signer,
-        }
-        return signer
-
-    def trust(self, populations: Mapping[str, Mapping[str, object]]) -> None:
-        """Pin the service, and each population with its budget and its providers' keys."""
-        registry = self.demo.quiet("banyan-server", "key-holder") + "populations:\n"
-        for name, said in populations.items():
-            registry += f"  {name}:\n" + "".join(f"    {field}: {value}\n" for field, value in said.items())
-        (self.folder / "registry.yaml").write_text(registry)
-
-    def start(self) -> None:
-        """Serve, and wait until it answers."""
-        with (self.demo.folder / "keyholder.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [BIN / "banyan-keyholder", "serve", "--port", str(self.port)],
-                env=self.environment,
-                cwd=self.demo.folder,
-                stdout=log,
-                stderr=log,
-            )
-        until = time.monotonic() + 30
-        while time.monotonic() < until:
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{self.port}/healthz", timeout=2).close()
-            except OSError:
-                time.sleep(0.1)
-            else:
-                return
-        raise SystemExit(f"the key holder did not start; its log is {self.demo.folder / 'keyholder.log'}")
-
-    def run(self, *words: str) -> str:
-        """A command of its operator."""
-        done = subprocess.run(
-            [BIN / "banyan-keyholder", *words], env=self.environment, capture_output=True, text=True, check=False
-        )
-        if done.returncode:
-            raise SystemExit(f"banyan-keyholder {' '.join(words)} failed:\n{done.stdout}{done.stderr}")
-        return done.stdout
-
-    def stop(self) -> None:
-        """End it."""
-        if self.process is not None and self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-            self.process.wait(30)
-
-
-class Provider:
-    """A hospital or bank: a folder of its own, with its rows, its signing key and its declaration."""
-
-    def __init__(self, demo: Demo, name: str, form: Path, rows: list[dict[str, str]], columns: Iterable[str]) -> None:
-        self.demo, self.name, self.rows = demo, name, rows
-        self.folder = demo.folder / name
-        self.folder.mkdir()
-        self.environment = {**demo.environment, "XDG_CONFIG_HOME": str(self.folder / "config")}
-        self.key = self._banyan("provider-key").splitlines()[0]
-        text, letter = form.read_text(), name[-1]
-        kind = name[:-2]
-        self.asset = next(line.split()[1] for line in text.splitlines() if line.startswith("asset:"))
-        self.asset = f"{self.asset[:-1]}{letter}"
-        text = text.replace(f"{self.asset[:-1]}a\n", f"{self.asset}\n").replace(
-            f"provider: {kind}-a", f"provider: {name}"
-        )
-        self.declaration = self.folder / "asset.yaml"
-        self.declaration.write_text(text.replace(PLACEHOLDER, self.key))
-        self.data, self.upload = self.folder / "rows.csv", self.folder / "upload.hev"
-        with self.data.open("w", newline="") as file:
-            writer = csv.DictWriter(file, list(columns), extrasaction="ignore")
-            writer.writeheader()
-            writer.writerows(rows)
-
-    def _banyan(self, *words: str | Path) -> str:
-        done = subprocess.run(
-            [BIN / "banyan", *map(str, words)],
-            env=self.environment,
-            cwd=self.folder,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            raise SystemExit(f"banyan {words[0]} failed:\n{done.stdout}{done.stderr}")
-        return done.stdout
-
-    def encrypt(self, signer: str, *, show: bool) -> None:
-        """Fetch the public context, encrypt at home, and send what is encrypted."""
-        self.environment["BANYAN_TOKEN"] = self.demo.tokens["olga"]
-        words = ("encrypt", "rows.csv", "--asset", self.asset, "--key-holder", signer, "-o", "upload.hev")
-        if show:
-            say(f"\n[{self.name}] $ banyan {' '.join(words[:4])} --key-holder … -o upload.hev")
-        told = self._banyan(*words)
-        if show:
-            say(told.rstrip())
-        self._banyan("upload", "upload.hev", "--asset", self.asset)
-
-
 class Encrypted:
-    """All of it, on a demo whose server is not started yet."""
+    """All of it, on a demo whose server is not started yet. `more`: the banks, and clinics that leave nothing at the service."""
 
-    def __init__(self, demo: Demo, *, banks: bool) -> None:
+    def __init__(self, demo: Demo, *, more: bool) -> None:
         self.demo, self.holder = demo, KeyHolder(demo)
         self.signer = self.holder.init()
-        trial, cards = _rows("actg175.csv"), _rows("credit_cards.csv") if banks else []
-        if banks:
+        trial, cards = _rows("actg175.csv"), _rows("credit_cards.csv") if more else []
+        if more:
             trial[0]["pidnum"] = CANARY
         columns = ("pidnum", "arms", "age", "cd40", "cd420")
         self.hospitals = [
@@ -159,7 +40,11 @@ class Encrypted:
         ]
         self.banks = [
             Provider(demo, name, FINANCE / "bank.yaml", cards[at::2], ("cardholder", "late_april", "bill_april"))
-            for at, name in enumerate(BANKS if banks else ())
+            for at, name in enumerate(BANKS if more else ())
+        ]
+        self.clinics = [
+            Provider(demo, name, MEDICAL / "clinic.yaml", trial[at::3], columns)
+            for at, name in enumerate(CLINICS if more else ())
         ]
 
     @property
@@ -180,12 +65,17 @@ class Encrypted:
                 "accountant": "zcdp", "epsilon": 6, "delta": "1e-6", "min_providers": 2, "overlap": 2, "shared": "false",
                 "providers": _keys(self.banks)
             }  # fmt: skip
+        if self.clinics:
+            populations["clinic-patients"] = {
+                "accountant": "zcdp", "epsilon": 10, "delta": "1e-6", "min_providers": 3, "overlap": 1, "shared": "true",
+                "providers": _keys(self.clinics),
+            }  # fmt: skip
         self.holder.trust(populations)
         self.holder.start()
 
     def upload(self) -> None:
         """Register every provider's asset and have them encrypt."""
-        for provider in (*self.hospitals, *self.banks):
+        for provider in (*self.hospitals, *self.banks, *self.clinics):
             self.demo.run("olga", "assets", "register", provider.declaration, show=False)
             provider.encrypt(self.signer, show=provider is self.hospitals[0])
 
@@ -194,6 +84,8 @@ class Encrypted:
         policies = {"trial-encrypted": MEDICAL / "hospital_policy.yaml"}
         if self.banks:
             policies["cards-encrypted"] = FINANCE / "bank_policy.yaml"
+        if self.clinics:
+            policies["trial-clinics"] = MEDICAL / "clinic_policy.yaml"
         for name, file in policies.items():
             self.demo.run("olga", "policies", "propose", file, show=False)
             digest = self.demo.digest_of(name)
@@ -224,14 +116,26 @@ def _rows(name: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def released(demo: Demo, job: Path, *, show: bool = True) -> dict[str, dict[str, object]]:
-    """Run a job; its rows by key."""
-    demo.run("rob", "submit", job, "--wait", show=show)
+def released(demo: Demo, job: Path, *, show: bool = True, waiting: str | None = None) -> dict[str, dict[str, object]]:
+    """Run a job, or wait for one; its rows by key."""
+    if waiting is None:
+        demo.run("rob", "submit", job, "--wait", show=show)
+    else:
+        _wait_for(demo, waiting)
+        demo.run("rob", "result", waiting, show=show)
     output = demo.folder / f"{job.stem}.json"
     demo.run("rob", "result", demo.job_of("rob"), "-o", output, "--force", show=False)
     table = json.loads(output.read_text())
     key = table["columns"][0]["name"]
     return {row[key]: row for row in table["rows"]}
+
+
+def _wait_for(demo: Demo, job: str) -> None:
+    until = time.monotonic() + 120
+    while json.loads(demo.run("rob", "show", job, "--json", show=False))["state"] in ("queued", "running"):
+        if time.monotonic() > until:
+            raise SystemExit(f"{job} is not released in time")
+        time.sleep(0.3)
 
 
 def compare(told: Mapping[str, Mapping[str, object]], column: str, exact: Mapping[str, float]) -> None:
@@ -241,8 +145,11 @@ def compare(told: Mapping[str, Mapping[str, object]], column: str, exact: Mappin
         cell = told[key][column]
         if not isinstance(cell, dict):
             raise SystemExit("a released table of another form")
-        held = "holds it" if cell["low"] <= value <= cell["high"] else "does not hold it"
-        say(f"   {key:<24} {cell['value']:>12,.1f} {value:>12,.1f}   {cell['low']:,.1f} to {cell['high']:,.1f} {held}")
+        low, high = cell["low"], cell["high"]
+        if low is None:  # noise hides it: any number would do
+            low, high = -math.inf, math.inf
+        held = "holds it" if low <= value <= high else "does not hold it"
+        say(f"   {key:<24} {cell['value']:>12,.1f} {value:>12,.1f}   {low:,.1f} to {high:,.1f} {held}")
 
 
 def mean_by(rows: Iterable[Mapping[str, str]], key: str, column: str) -> dict[str, float]:
@@ -258,57 +165,6 @@ def least_squares(rows: list[dict[str, str]]) -> dict[str, float]:
     numbers = np.array([[1, float(row["age"]), float(row["cd40"]), float(row["cd420"])] for row in rows])
     found = np.linalg.lstsq(numbers[:, :3], numbers[:, 3], rcond=None)[0]
     return dict(zip(("intercept", "age", "cd40"), map(float, found), strict=True))
-
-
-def searched(demo: Demo, secrets: Mapping[str, bytes]) -> dict[str, int]:
-    """How often each secret is found in the service's memory, files and logs."""
-    found = dict.fromkeys(secrets, 0)
-    for path in [*(demo.folder / "state").rglob("*"), demo.folder / "server.log"]:
-        if path.is_file():
-            content = path.read_bytes()
-            for name, secret in secrets.items():
-                found[name] += content.count(secret)
-    if demo.server is None:
-        raise SystemExit("there is no server to search")
-    for process in _family(demo.server.pid):
-        for memory in _memory(process):
-            for name, secret in secrets.items():
-                found[name] += memory.count(secret)
-    return found
-
-
-def _family(root: int) -> list[int]:
-    parents: dict[int, list[int]] = {}
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            parent = int(path.read_text().rpartition(")")[2].split()[1])
-        except OSError:
-            continue
-        parents.setdefault(parent, []).append(int(path.parent.name))
-    family = [root]
-    for process in family:
-        family += parents.get(process, [])
-    return family
-
-
-def _memory(process: int) -> Iterable[bytes]:
-    """What the process may write to, where a secret could have been put."""
-    try:
-        maps = Path(f"/proc/{process}/maps").read_text().splitlines()
-        with Path(f"/proc/{process}/mem").open("rb", buffering=0) as memory:
-            for line in maps:
-                place, rights = line.split()[:2]
-                if not rights.startswith("rw"):
-                    continue
-                start, end = (int(part, 16) for part in place.split("-"))
-                for at in range(start, end, 64 << 20):
-                    try:
-                        memory.seek(at)
-                        yield memory.read(min(64 << 20, end - at))
-                    except (OSError, ValueError, OverflowError):
-                        break
-    except OSError:
-        return
 
 
 def secrets_of(encrypted: Encrypted) -> dict[str, bytes]:
@@ -334,7 +190,7 @@ def tell(demo: Demo) -> None:
     """The demo of its own."""
     begun = time.monotonic()
     step(1, "A key holder makes its keys; three hospitals and two banks have rows, each in a folder of its own.")
-    encrypted = Encrypted(demo, banks=True)
+    encrypted = Encrypted(demo, more=True)
     try:
         _tell(demo, encrypted, begun)
     finally:
@@ -361,8 +217,12 @@ def _tell(demo: Demo, encrypted: Encrypted, begun: float) -> None:
         "mean_bill_april",
         mean_by(cards, "late_april", "bill_april"),
     )
+    step(6, "Clinics that leave nothing at the service: each answers one job, with noise of its own.")
+    _tell_contributions(demo, encrypted, mean_by(trial, "arms", "cd420"))
+    step(7, "From level S2 on, a key holder on the service's own machine opens nothing.")
+    _tell_apart(demo, encrypted)
     step(
-        6, "The service's memory, files and logs are searched for what it must not have, and for one thing that it has."
+        8, "The service's memory, files and logs are searched for what it must not have, and for one thing that it has."
     )
     secrets, known = secrets_of(encrypted), {"the public key's id": encrypted.key_id.encode()}
     found = searched(demo, secrets | known)
@@ -370,9 +230,31 @@ def _tell(demo: Demo, encrypted: Encrypted, begun: float) -> None:
         say(f"   {name:<24} found {times} times")
     if any(found[name] for name in secrets) or not all(found[name] for name in known):
         raise SystemExit("the service has something that it should not have, or the search is blind")
-    step(8, "What the key holder has charged, by its own account.")
+    step(9, "What the key holder has charged, by its own account.")
     say(encrypted.holder.run("status").rstrip())
     say(f"\nDone in {time.monotonic() - begun:.0f} s; nothing is left running.")
+
+
+def _tell_contributions(demo: Demo, encrypted: Encrypted, exact: Mapping[str, float]) -> None:
+    file = MEDICAL / "cd4_by_arm_of_clinics.yaml"
+    demo.run("rob", "plan", file)
+    demo.run("rob", "submit", file)
+    job = demo.job_of("rob")
+    for clinic in encrypted.clinics:
+        clinic.contribute(encrypted.signer, job, show=clinic is encrypted.clinics[0])
+    compare(released(demo, file, waiting=job), "mean_cd420", exact)
+
+
+def _tell_apart(demo: Demo, encrypted: Encrypted) -> None:
+    """The same declarations, one level up."""
+    for provider in encrypted.hospitals:
+        raised = provider.folder / "raised.yaml"
+        text = provider.declaration.read_text().replace("level: S1", "level: S2")
+        raised.write_text(text.replace("medical/trial_hospital", "medical/graded_hospital"))
+        demo.run("olga", "assets", "register", raised, show=False)
+    job = demo.folder / "graded.yaml"
+    job.write_text((MEDICAL / "cd4_by_arm.yaml").read_text().replace("trial_hospital", "graded_hospital"))
+    demo.run("rob", "plan", job, refused=True)
 
 
 if __name__ == "__main__":

@@ -150,7 +150,8 @@ def _value(node: ast.expr, module: Module, exact: Mapping[str, str]) -> str | No
     """The text that an expression of literals, constants and known parameters gives."""
     names = {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
     known = {**module.constants, **exact}
-    if not isinstance(node, ast.Constant | ast.Name | ast.JoinedStr) or not names <= set(known):
+    reaches = any(isinstance(part, ast.Attribute | ast.Call | ast.Subscript) for part in ast.walk(node))
+    if not isinstance(node, ast.Constant | ast.Name | ast.JoinedStr) or reaches or not names <= set(known):
         return None
     found = eval(compile(ast.Expression(node), module.name, "eval"), {"__builtins__": {}}, known)
     return found if isinstance(found, str) else None

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Request, Response
 from fastapi import Path as PathPart
 from fastapi.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
 
 from api.auth import Caller, TheServer
 from api.bodies import body_of
@@ -83,7 +84,7 @@ async def ingest(
     caller: Caller,
     sector: str,
     name: str,
-    form: Annotated[Format | Literal["hev"], Query(alias="format")],
+    form: Annotated[Literal["csv", "parquet", "arrow", "hev"], Query(alias="format")],
 ) -> dict[str, Any]:
     """Make the next version from a file. The plaintext lies in tmpfs while it is read, and is gone afterwards.
 
@@ -96,7 +97,9 @@ async def ingest(
         if form == "hev":
             version = await run_in_threadpool(server.encrypted.version, f"{sector}/{name}", upload, caller.id)
         else:
-            version = await run_in_threadpool(server.ingest.version, f"{sector}/{name}", upload, form, caller.id)
+            version = await run_in_threadpool(
+                server.ingest.version, f"{sector}/{name}", upload, Format(form), caller.id
+            )
     return {"asset": version.asset, "version": version.number, "id": version.id, "state": version.state.value}
 
 
@@ -137,7 +140,10 @@ def context(server: TheServer, caller: Caller, sector: str, name: str) -> Respon
     usable = [key for key, each in found.contexts.items() if each.profile == declared.terms.profile]
     active = [key for key in usable if found.states.get(key) == "active"]
     if not active:
-        raise Conflict("encrypted.key_expired", "the key holder has no active key of this asset's profile")
+        text = f"the key holder has no key of the profile {declared.terms.profile} that takes new data now"
+        raise Conflict(
+            "encrypted.no_active_key", text, way_out="its operator can say why: expired, frozen, or being changed"
+        )
     return Response(found.contexts[active[0]].to_bytes(), media_type="application/json")
 
 
@@ -194,6 +200,8 @@ async def _receive(request: Request, upload: Path, most: int) -> None:
                 if size > most:
                     raise TooLarge("ingest.upload_too_large", f"a file to ingest has at most {most:,} bytes")
                 await run_in_threadpool(file.write, chunk)
+    except ClientDisconnect:
+        raise Invalid("ingest.cut_off", "the file was cut off on its way; nothing was changed") from None
     except OSError:
         raise Unavailable(
             "ingest.staging_full",

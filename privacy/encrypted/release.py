@@ -90,7 +90,8 @@ def _plain(value: int, plan: EncryptedPlan, vector: str, unit: Fraction, lowest:
     interval = twice_noised_interval(value, plan.felt(vector))
     low, high = interval.low, interval.high
     if lowest is not None:
-        value, low, high = max(value, lowest), max(low, lowest), max(high, lowest)
+        # A count below zero is noise: what it may be reaches as far above zero as noise does.
+        value, low, high = max(value, lowest), max(low, lowest), max(high, lowest + interval.high - value)
     return {
         "value": _number(value * unit),
         "standard_error": float(unit) * interval.standard_error,

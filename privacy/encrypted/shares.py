@@ -22,7 +22,8 @@ LARGEST_SCALE = Fraction(2**56)
 MOST_PARTNERS = 1_000
 _JOB = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,79}")
 _NUMBER = re.compile(r"[0-9]{1,20}(/[1-9][0-9]{0,19})?")
-_KEY = re.compile(r"[A-Za-z0-9+/]{43}=")
+# 32 bytes in their one base64 form: the last two of its bits say nothing, so they are 0.
+_KEY = re.compile(r"[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=")
 
 
 class TooDear(ValueError):
@@ -84,10 +85,9 @@ def share_scale(l2_squared: int, price: Fraction, length: int, providers: int) -
     if rest <= 0:
         raise TooDear("so small a price buys no shares of noise")
     square = Fraction(l2_squared) / (2 * honest * rest)
-    found = max(_root_up(square), LEAST_SCALE)
-    if found > LARGEST_SCALE:
+    if square > LARGEST_SCALE**2:
         raise TooDear("so small a price buys no shares of noise")
-    return found
+    return LEAST_SCALE if square <= LEAST_SCALE**2 else _root_up(square)
 
 
 def _root_up(square: Fraction) -> Fraction:

@@ -29,7 +29,7 @@ def world(docker_host, tmp_path_factory):
     if not (DEMO / "actg175.csv").exists():
         pytest.skip("no demo data: run `just demo-data` first")
     demo = Demo()
-    encrypted = Encrypted(demo, banks=False)
+    encrypted = Encrypted(demo, more=False)
     try:
         demo.start()
         encrypted.start()

@@ -191,6 +191,7 @@ def keys_told(**changed):
         "states": {context().key: "active"},
         "resting": [],
         "signer": public_line("holder"),
+        "populations": {},
     }
     return canonical(told | changed)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
@@ -15,24 +16,29 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from banyan.encrypt.shares import LARGEST_SCALE, Share, TooDear, share_scale
+from banyan.encrypt.pair_masks import check_partner
+from banyan.encrypt.shares import LARGEST_SCALE, Share, TooDear, partners_of, share_scale
 from banyan.encrypt.signing_key import line_of
 from banyan.encrypt.terms import Terms
 from banyan.errors import Refused
 from banyan.textfile import read_text, unreadable
 
 MEMORY = "contributions.json"
+# What the server writes: exact rationals, none so long that it takes time to read.
+_NUMBER = re.compile(r"[0-9]{1,400}(/[1-9][0-9]{0,399})?")
 
 
 def share_of(call: Mapping[str, Any], terms: Terms) -> Share:
     """The share that a call asks for. Raises Refused (`call.strange`, `call.too_little_noise`)."""
     try:
-        partners = tuple(sorted(str(each["signing_key"]) for each in call["partners"]))
-        scales = tuple((str(each["name"]), Fraction(each["share"])) for each in call["vectors"])
-        prices = {str(each["name"]): Fraction(each["rho"]) for each in call["vectors"]}
+        partners = partners_of(list(_partners(call).values()))
+        scales = tuple((str(each["name"]), _number(each["share"])) for each in call["vectors"])
+        prices = {str(each["name"]): _number(each["rho"]) for each in call["vectors"]}
         share = Share(str(call["job"]), partners, scales)
+        for key in partners:
+            check_partner(key)
         least = {name: _least(terms, name, call, prices[name], len(partners)) for name, _ in scales}
-    except (KeyError, TypeError, ValueError, ZeroDivisionError):
+    except (KeyError, TypeError, ValueError):
         text = "the server asks for something that this version of the tool does not know"
         raise Refused("call.strange", text, way_out="a newer version of banyan-client") from None
     for name, scale in scales:
@@ -49,7 +55,21 @@ def _least(terms: Terms, name: str, call: Mapping[str, Any], price: Fraction, pr
     try:
         return share_scale(vector.change.times(overlap, vector.length).l2_squared, price, vector.length, providers)
     except TooDear:
-        return LARGEST_SCALE
+        return 2 * LARGEST_SCALE  # which no share is
+
+
+def _partners(call: Mapping[str, Any]) -> dict[str, str]:
+    """The providers' keys by their names, each of which stands once: a second key under one name would go unnoticed."""
+    found = {str(each["provider"]): str(each["signing_key"]) for each in call["partners"]}
+    if len(found) != len(call["partners"]):
+        raise ValueError("a provider is named twice")
+    return found
+
+
+def _number(text: object) -> Fraction:
+    if not isinstance(text, str) or not _NUMBER.fullmatch(text):
+        raise ValueError("a number is a text of digits, or two with a line between")
+    return Fraction(text)
 
 
 def remember(folder: Path, call: Mapping[str, Any], terms: Terms, signing: Ed25519PrivateKey) -> list[str]:
@@ -60,7 +80,7 @@ def remember(folder: Path, call: Mapping[str, Any], terms: Terms, signing: Ed255
     path = folder / MEMORY
     known = _read(path)
     own, job = line_of(signing), str(call["job"])
-    partners = {str(each["provider"]): str(each["signing_key"]) for each in call["partners"]}
+    partners = _partners(call)
     if partners.get(terms.provider) != own:
         text = f"the job names another signing key for {terms.provider} than yours"
         raise Refused("call.not_yours", text, way_out="--signing-key FILE with the key that is declared")
@@ -72,7 +92,7 @@ def remember(folder: Path, call: Mapping[str, Any], terms: Terms, signing: Ed255
         )
     before = known["partners"].setdefault(terms.population, {})
     for name, key in partners.items():
-        if before.get(name, key) != key:
+        if name != terms.provider and before.get(name, key) != key:
             text = f"the signing key of {name} is {key} now, and was {before[name]} before"
             way_out = f"ask {name} in person; if it is theirs, take the old one out of {path}"
             raise Refused("call.partner_changed", text, way_out=way_out)
@@ -88,13 +108,24 @@ def _read(path: Path) -> dict[str, Any]:
         return {"jobs": {}, "partners": {}}
     try:
         found = json.loads(read_text(path))
-        if set(found) == {"jobs", "partners"}:
-            return dict(found)
-    except (TypeError, ValueError):
-        pass
+    except ValueError:
+        found = None
+    if isinstance(found, dict) and set(found) == {"jobs", "partners"} and _is_memory(**found):
+        return found
     text = f"{path} does not say which jobs you have answered"
     raise Refused(
         "call.memory", text, way_out="the file as it was; without it answer no job that you may have answered"
+    )
+
+
+def _is_memory(jobs: object, partners: object) -> bool:
+    return (
+        isinstance(jobs, dict)
+        and all(isinstance(each, list) and all(isinstance(job, str) for job in each) for each in jobs.values())
+        and isinstance(partners, dict)
+        and all(
+            isinstance(each, dict) and all(isinstance(key, str) for key in each.values()) for each in partners.values()
+        )
     )
 
 

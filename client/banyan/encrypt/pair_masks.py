@@ -24,6 +24,7 @@ DOMAIN = b"banyan.pair-mask/1\n"
 # Bytes of key stream beyond a number's own: what is left of a modulus then is uniform within 2^-128.
 _SPARE_BYTES = 16
 _FIELD = 2**255 - 19
+_KEY_BYTES = 32
 
 
 def masks(
@@ -48,6 +49,11 @@ def masks(
     return total
 
 
+def check_partner(signing_key: str) -> None:
+    """Raise ValueError for a key with which nobody can have a secret: none at all, or a point of small order."""
+    X25519PrivateKey.generate().exchange(_public(signing_key))
+
+
 def _numbers(shared: bytes, job: str, pair: Sequence[str], vector: str, length: int, span: int) -> list[int]:
     info = DOMAIN + rfc8785.dumps([job, *pair, vector])
     key = HKDF(SHA256(), 32, salt=None, info=info).derive(shared)
@@ -64,8 +70,9 @@ def _secret(signing: Ed25519PrivateKey) -> X25519PrivateKey:
 
 def _public(signing_key: str) -> X25519PublicKey:
     """The same point on the Montgomery curve: u = (1 + y) / (1 - y) (RFC 7748, 4.1)."""
-    y = int.from_bytes(base64.b64decode(signing_key, validate=True), "little") & (2**255 - 1)
-    if not 1 < y < _FIELD:
+    raw = base64.b64decode(signing_key, validate=True)
+    y = int.from_bytes(raw, "little") & (2**255 - 1)
+    if len(raw) != _KEY_BYTES or not 1 < y < _FIELD:
         raise ValueError("this is not a signing key")
     u = (1 + y) * pow(1 - y, -1, _FIELD) % _FIELD
     return X25519PublicKey.from_public_bytes(u.to_bytes(32, "little"))
