@@ -48,14 +48,32 @@ class Column:
 
 
 @dataclass(frozen=True)
+class Reference:
+    """Columns whose values stand, as a key, in another asset of the same population (`asset` is its full name)."""
+
+    columns: tuple[str, ...]
+    asset: str
+    key: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class TableSchema:
-    """One declared table. `rows` and `units` are n_pub: declared, rounded, never the true figures (design R10)."""
+    """One declared table. `rows` and `units` are n_pub: declared, rounded, never the true figures (design R10).
+
+    `keys` are sets of columns of which no two rows of a version agree in all: of a private table, each determines the unit; ingest
+    refuses a version that breaks one, or that gives a unit more than `rows_per_unit` rows. `unit_type` is the declared type
+    of the unit column, which blocks hold as text. Columns of `references` determine the unit too: the referred key does.
+    """
 
     name: str
     unit: str
     columns: tuple[Column, ...]
     rows: int
     units: int
+    keys: tuple[tuple[str, ...], ...] = ()
+    rows_per_unit: int | None = None
+    unit_type: ColumnType | None = None
+    references: tuple[Reference, ...] = ()
 
     def __post_init__(self) -> None:
         # DuckDB reads "ID" as the column id if there is one: the wrong column could become the unit.
@@ -65,6 +83,24 @@ class TableSchema:
             raise ValueError("the unit column is not among the columns")
         if self.rows < 1 or self.units < 1:
             raise ValueError("rows and units are declared as positive numbers")
+        if self.rows_per_unit is not None and self.rows_per_unit < 1:
+            raise ValueError("rows per unit are declared as a positive number")
+        self._check_keys()
+
+    def _check_keys(self) -> None:
+        """NULL equals nothing: rows without a key would be told apart by none, and belong to no unit by it."""
+        required = {column.name for column in self.columns if not column.nullable}
+        for columns in self.keys:
+            if not columns or len(set(columns)) != len(columns) or not required.issuperset(columns):
+                raise ValueError("a key is a list of different columns that are never NULL")
+        names = {column.name for column in self.columns}
+        for reference in self.references:
+            if (
+                not reference.columns
+                or len(reference.columns) != len(reference.key)
+                or not names.issuperset(reference.columns)
+            ):
+                raise ValueError("a reference pairs columns of this table with those of a key")
 
     def column(self, name: str) -> Column:
         """The column of exactly this name. Raises KeyError."""
