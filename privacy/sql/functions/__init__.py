@@ -6,10 +6,13 @@ from collections.abc import Mapping, Sequence
 
 from privacy.sql.expressions import MAX_DEPTH, MAX_SIZE, Call, Expression, Literal, depth, parts_of, size
 from privacy.sql.facts import SMALL_BITS, Facts, Unfit, literal_facts
+from privacy.sql.functions.arithmetic import ARITHMETIC
+from privacy.sql.functions.choice import CHOICE
+from privacy.sql.functions.comparison import COMPARISON
 from privacy.sql.functions.record import EVERYWHERE, Function, Stage
 from privacy.sql.held import Kind, held
 
-__all__ = ["EVERYWHERE", "FUNCTIONS", "Function", "Stage", "facts_of", "facts_of_parts", "sql_of"]
+__all__ = ["EVERYWHERE", "FUNCTIONS", "Function", "Stage", "facts_of", "facts_of_parts", "sql_of", "sql_type"]
 
 MAX_SQL = 100_000  # characters emitted for one expression; some functions write an argument twice
 
@@ -22,7 +25,7 @@ def registered(*groups: Sequence[Function]) -> Mapping[str, Function]:
     return functions
 
 
-FUNCTIONS: Mapping[str, Function] = registered()
+FUNCTIONS: Mapping[str, Function] = registered(ARITHMETIC, COMPARISON, CHOICE)
 
 
 def facts_of(expression: Expression, columns: Sequence[Facts]) -> Facts:

@@ -18,6 +18,12 @@ class Stage(StrEnum):
 
 
 EVERYWHERE = frozenset(Stage)
+MANY = 2**31 - 1  # the arity of a function that takes any number of arguments
+
+Args = tuple[Facts, ...]
+Texts = tuple[str, ...]
+Sql = Callable[[Texts, Args, Facts], str]
+Meaning = Callable[[Args, Facts], Callable[..., Any]]
 
 
 @dataclass(frozen=True)
@@ -34,7 +40,7 @@ class Function:
         sql: DuckDB's text from the texts of the arguments, in the held form (`block_sql`): numbers BIGINT, or HUGEINT where their
             ends need more than 63 bits, dates INTEGER, moments BIGINT, texts VARCHAR, truth BOOLEAN. Every argument's text is one
             operand: a name, a literal, a call or in parentheses; so is the result.
-        value: the normative meaning, on held values (`held.Held`).
+        meaning: the normative value: from the facts of arguments and result, a Python function of held values (`held.Held`).
         where: the stages at which it is allowed.
     """
 
@@ -42,7 +48,26 @@ class Function:
     arity: tuple[int, int]
     example: str
     says: str
-    facts: Callable[[tuple[Facts, ...]], Facts]
-    sql: Callable[[tuple[str, ...], tuple[Facts, ...], Facts], str]
-    value: Callable[[tuple[Any, ...], tuple[Facts, ...], Facts], Any]
+    facts: Callable[[Args], Facts]
+    sql: Sql
+    meaning: Meaning
     where: frozenset[Stage] = EVERYWHERE
+
+
+def strict(of: Callable[..., Any]) -> Meaning:
+    """The meaning of a function that needs no facts, and is NULL where any argument is."""
+    return lambda _args, _result: null_safe(of)
+
+
+def null_safe(of: Callable[..., Any]) -> Callable[..., Any]:
+    """The function `of`, NULL where any argument is."""
+
+    def value(*values: Any) -> Any:
+        return None if None in values else of(*values)
+
+    return value
+
+
+def pattern(template: str) -> Sql:
+    """SQL that is the same for all facts; {0} and {1} stand for the arguments."""
+    return lambda texts, _args, _result: template.format(*texts)
