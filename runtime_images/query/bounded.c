@@ -14,7 +14,7 @@
              distinct: the k values with the least SipHash(SAMPLE, unit's || group's hash || value as 8 bytes BE), ties by the bytes.
    Keys 0.. of SipHash are (SipHash(seed, u8 2i), SipHash(seed, u8 2i + 1)).
 
-   Memory is linear in L0, in groups that some unit kept, and (bins) in the rows of one unit: candidates that lose are never stored.
+   Memory is linear in L0, in groups that some unit kept, and (bins) in the rows of one unit: of a unit's other groups few are held at a time.
    Every error leaves the pass refusing all that follows. No globals, no callbacks, no library but malloc and memcpy. */
 #include <stdint.h>
 #include <stdlib.h>
@@ -28,12 +28,13 @@
 #endif
 
 __extension__ typedef __int128 wide;
+__extension__ typedef unsigned __int128 unsigned_wide;
 
 enum { OK, ORDER_BROKEN, MALFORMED, TOO_MANY_GROUPS, NO_MEMORY, NO_ROOM };
 enum { KEY_INTEGER, KEY_TRUTH, KEY_CODE, KEY_TEXT };
 enum { UNITS, ROWS, NONNULL, SUM, SQUARES, BINS, DISTINCT };
-enum { UNIT, GROUP, RANK, SAMPLE, VALUE, VALUE_2, SIP_KEYS };
-enum { MAX_KEYS = 16, MAX_VALUES = 64, MAX_MEASURES = 64, MAX_SETS = 16, MAX_CELLS = 1 << 20, MAX_BINS = 1024, MAX_SAMPLE = 1024, CHUNK = 1024 };
+enum { UNIT, GROUP, RANK, SAMPLE, VALUE, VALUE_2, ADDRESS, SIP_KEYS };
+enum { MAX_KEYS = 16, MAX_VALUES = 64, MAX_MEASURES = 64, MAX_SETS = 16, MAX_CELLS = 1 << 20, MAX_BINS = 1024, MAX_SAMPLE = 1024, CHUNK = 256, WAITING = 64 };
 enum { MAX_KEY_BYTES = 65535, VALUE_HEAD = 5 };
 #define VERSION 1u
 #define NONE UINT32_MAX
@@ -54,34 +55,36 @@ typedef struct {
 } key;
 
 typedef struct {
-    uint32_t kind, value, k, columns, column, sample; /* sample: where its values begin in an entry's samples */
-    int64_t centre, low, high;
+    uint32_t kind, value, k, columns, column, lane, sample; /* sample: where its values begin in an entry's samples */
+    int64_t centre, low, high, cap;
     uint64_t step;
 } measure;
 
 typedef struct { /* a group of the current unit */
-    uint64_t hash, rank;
+    uint64_t address, hash; /* hash 0: not known yet */
     int64_t rows;
     uint32_t cell, size, next, log;
 } entry;
 
+typedef struct { uint64_t rank; uint32_t entry; } place;
 typedef struct { int64_t held; wide sum; } part;
 typedef struct { uint64_t rank, value; } sample;
 typedef struct { uint32_t next, column; } note;            /* one row in one bin */
-typedef struct { uint64_t hash, at; uint32_t size; } group; /* a group that some unit kept; its bytes in the arena */
+typedef struct { uint64_t address, at; uint32_t size; } group; /* a group that some unit kept; its bytes in the arena */
 typedef struct { uint64_t high, low; uint32_t group, measure; } record;
 
 typedef struct {
-    uint32_t keys[MAX_KEYS], width, cells, most, limit, key_room; /* cells 0: by bytes */
+    uint32_t keys[MAX_KEYS], width, cells, most, room, limit, key_room; /* cells 0: by bytes */
     uint64_t record_limit;
     int32_t unit;
     uint64_t unit_hash;
-    int unit_hashed, ranked;
+    int unit_hashed;
     /* the current unit */
     entry *entries;
     part *parts;
     sample *samples;
-    uint32_t *sampled, *heap, used, spare, last;
+    place *order; /* entries in use, the first `ranked` with their rank, then free ones */
+    uint32_t *sampled, used, ranked, last;
     uint8_t *texts;
     uint32_t *slot, *touched, touches; /* by cell */
     uint32_t *head, mask;              /* by bytes: chains of entries */
@@ -103,13 +106,16 @@ typedef struct {
     uint64_t record_table_size;
 } set;
 
+typedef struct { int64_t held, value; } cut; /* of one row in one lane: 1 if there is a value, and what it adds */
+
 typedef struct {
     uint64_t sip[SIP_KEYS][2];
-    uint32_t keys, values, measures, sets, columns, samples, valued;
+    uint32_t keys, values, measures, sets, columns, samples, lanes, listed; /* listed: measures that keep more than a sum */
     int64_t cap;
     key key[MAX_KEYS];
     measure measure[MAX_MEASURES];
-    uint32_t with_value[MAX_MEASURES];
+    uint32_t lane[MAX_MEASURES]; /* the measure whose values a lane adds; measures that only count share one */
+    cut *cuts;  /* of one chunk: row by row, lane by lane */
     uint32_t *measure_of;
     int64_t *counts;
     set set[MAX_SETS];
@@ -126,28 +132,64 @@ typedef struct {
 /* --- Bytes. ------------------------------------------------------------------------------------------------------- */
 
 #define TURN(x, b) (((x) << (b)) | ((x) >> (64 - (b))))
-#define ROUND do { \
-    a += b; c += d; b = TURN(b, 13) ^ a; d = TURN(d, 16) ^ c; a = TURN(a, 32); \
-    c += b; a += d; b = TURN(b, 17) ^ c; d = TURN(d, 21) ^ a; c = TURN(c, 32); } while (0)
+typedef struct { uint64_t a, b, c, d; } sip;
 
-static inline uint64_t word(const uint8_t *at) { uint64_t found; memcpy(&found, at, 8); return found; }
+static inline sip sip_begun(const uint64_t k[2]) {
+    return (sip){k[0] ^ 0x736f6d6570736575u, k[1] ^ 0x646f72616e646f6du, k[0] ^ 0x6c7967656e657261u, k[1] ^ 0x7465646279746573u};
+}
 
-static inline uint64_t siphash(const uint64_t k[2], const uint8_t *data, uint64_t size) {
-    uint64_t a = k[0] ^ 0x736f6d6570736575u, b = k[1] ^ 0x646f72616e646f6du;
-    uint64_t c = k[0] ^ 0x6c7967656e657261u, d = k[1] ^ 0x7465646279746573u, m, i;
-    for (i = 0; size - i >= 8; i += 8) { m = word(data + i); d ^= m; ROUND; ROUND; a ^= m; }
-    for (m = size << 56; i < size; i++) m |= (uint64_t)data[i] << (8 * (i & 7));
-    d ^= m; ROUND; ROUND; a ^= m; c ^= 0xff; ROUND; ROUND; ROUND; ROUND;
-    return a ^ b ^ c ^ d;
+static inline sip sip_turned(sip s, int rounds) {
+    while (rounds--) {
+        s.a += s.b; s.c += s.d; s.b = TURN(s.b, 13) ^ s.a; s.d = TURN(s.d, 16) ^ s.c; s.a = TURN(s.a, 32);
+        s.c += s.b; s.a += s.d; s.b = TURN(s.b, 17) ^ s.c; s.d = TURN(s.d, 21) ^ s.a; s.c = TURN(s.c, 32);
+    }
+    return s;
+}
+
+static inline sip sip_word(sip s, uint64_t m) {
+    s.d ^= m;
+    s = sip_turned(s, 2);
+    s.a ^= m;
+    return s;
+}
+
+static inline uint64_t sip_ended(sip s, uint64_t last) {
+    s = sip_word(s, last);
+    s.c ^= 0xff;
+    s = sip_turned(s, 4);
+    return s.a ^ s.b ^ s.c ^ s.d;
+}
+
+static uint64_t siphash(const uint64_t k[2], const uint8_t *data, uint64_t size) {
+    uint64_t i, m, last = size << 56;
+    sip s = sip_begun(k);
+    for (i = 0; size - i >= 8; i += 8) { memcpy(&m, data + i, 8); s = sip_word(s, m); }
+    for (; i < size; i++) last |= (uint64_t)data[i] << (8 * (i & 7));
+    return sip_ended(s, last);
 }
 
 static inline uint64_t siphash_words(const uint64_t k[2], const uint64_t *words, uint32_t count) {
-    uint8_t data[24];
-    memcpy(data, words, count * 8);
-    return siphash(k, data, count * 8);
+    sip s = sip_begun(k);
+    for (uint32_t i = 0; i < count; i++) s = sip_word(s, words[i]);
+    return sip_ended(s, (uint64_t)(8 * count) << 56);
 }
 
-static void put_be(uint8_t *at, uint64_t value, int bytes) { while (bytes--) { at[bytes] = (uint8_t)value; value >>= 8; } }
+/* Where a key lies in the tables: an address and nothing else, keyed so that no data can make their chains long. */
+static inline uint64_t address_of(const pass *p, const uint8_t *data, uint64_t size) {
+    const uint64_t *k = p->sip[ADDRESS];
+    uint64_t found = k[0] ^ size, m;
+    for (; size >= 8; data += 8, size -= 8) {
+        memcpy(&m, data, 8);
+        unsigned_wide product = (unsigned_wide)(m ^ k[1]) * (found ^ 0x9e3779b97f4a7c15u);
+        found = (uint64_t)product ^ (uint64_t)(product >> 64);
+    }
+    for (m = 0; size--;) m = m << 8 | data[size];
+    unsigned_wide product = (unsigned_wide)(m ^ k[1]) * (found ^ 0x9e3779b97f4a7c15u);
+    return (uint64_t)product ^ (uint64_t)(product >> 64);
+}
+
+static inline void put_be32(uint8_t *at, uint32_t value) { value = __builtin_bswap32(value); memcpy(at, &value, 4); }
+static inline void put_be64(uint8_t *at, uint64_t value) { value = __builtin_bswap64(value); memcpy(at, &value, 8); }
 
 static int compared(const uint8_t *a, uint32_t a_size, const uint8_t *b, uint32_t b_size) {
     uint32_t both = a_size < b_size ? a_size : b_size;
@@ -201,16 +243,17 @@ static inline int64_t whole(const column *c, uint64_t row, uint32_t width) {
 }
 
 static uint32_t put_whole(const key *k, int64_t value, uint8_t *out) {
-    uint32_t size = 8;
+    uint32_t size;
     if (k->kind == KEY_CODE) {
         size = k->starts[value + 1] - k->starts[value];
         if (size) memcpy(out + VALUE_HEAD, k->texts + k->starts[value], size);
     } else {
-        if (k->kind == KEY_TRUTH) size = 1;
-        put_be(out + VALUE_HEAD, (uint64_t)value, (int)size);
+        if (k->kind == KEY_TRUTH) out[VALUE_HEAD] = (uint8_t)value;
+        else put_be64(out + VALUE_HEAD, (uint64_t)value);
+        size = k->kind == KEY_TRUTH ? 1 : 8;
     }
     out[0] = 1;
-    put_be(out + 1, size, 4);
+    put_be32(out + 1, size);
     return VALUE_HEAD + size;
 }
 
@@ -234,18 +277,18 @@ static uint32_t cell_bytes(const pass *p, const set *s, uint32_t cell, uint8_t *
 static int cells_of(const pass *p, const set *s, const column *keys, uint64_t from, uint32_t rows, uint32_t *cell) {
     memset(cell, 0, rows * 4);
     for (uint32_t j = 0; j < s->width; j++) {
-        const key *k = &p->key[s->keys[j]];
-        const column *c = &keys[s->keys[j]];
+        const key k = p->key[s->keys[j]];
+        const column c = keys[s->keys[j]];
         for (uint32_t i = 0; i < rows; i++) {
-            uint64_t digit = k->count;
-            if (holds(c, from + i)) {
-                digit = (uint64_t)whole(c, from + i, k->width) - (uint64_t)k->low;
-                if (digit >= k->count) {
-                    if (k->kind != KEY_INTEGER) return MALFORMED;
+            uint64_t digit = k.count;
+            if (holds(&c, from + i)) {
+                digit = (uint64_t)whole(&c, from + i, k.width) - (uint64_t)k.low;
+                if (digit >= k.count) {
+                    if (k.kind != KEY_INTEGER) return MALFORMED;
                     cell[i] = REJECTED;
                 }
             }
-            if (cell[i] != REJECTED) cell[i] = cell[i] * (k->count + 1) + (uint32_t)digit;
+            if (cell[i] != REJECTED) cell[i] = cell[i] * (k.count + 1) + (uint32_t)digit;
         }
     }
     return OK;
@@ -264,7 +307,7 @@ static int row_bytes(const pass *p, const set *s, const column *keys, uint64_t r
             memcpy(&end, c->offsets + 4 * row + 4, 4);
             if (start < 0 || end < start || (uint64_t)end > c->data_bytes || (uint32_t)(end - start) > k->max_bytes) return MALFORMED;
             out[at] = 1;
-            put_be(out + at + 1, (uint64_t)(end - start), 4);
+            put_be32(out + at + 1, (uint32_t)(end - start));
             if (end > start) memcpy(out + at + VALUE_HEAD, c->data + start, (uint32_t)(end - start));
             at += VALUE_HEAD + (uint32_t)(end - start);
             continue;
@@ -300,94 +343,121 @@ static uint64_t unit_hash(pass *p, set *s) {
 
 static uint64_t group_hash(pass *p, set *s, uint32_t e) {
     entry *found = &s->entries[e];
-    if (s->cells && !(found->hash = s->cell_hash[found->cell])) { /* a hash that is 0 is computed each time */
-        uint32_t size = cell_bytes(p, s, found->cell, p->scratch[0]);
-        found->hash = s->cell_hash[found->cell] = siphash(p->sip[GROUP], p->scratch[0], size);
-    }
+    if (found->hash) return found->hash; /* a hash that is 0 is computed each time */
+    if (s->cells && (found->hash = s->cell_hash[found->cell])) return found->hash;
+    uint32_t size;
+    const uint8_t *bytes = entry_bytes(p, s, e, 0, &size);
+    found->hash = siphash(p->sip[GROUP], bytes, size);
+    if (s->cells) s->cell_hash[found->cell] = found->hash;
     return found->hash;
 }
 
-static void rank(pass *p, set *s, uint32_t e) {
-    uint64_t words[2] = {unit_hash(p, s), group_hash(p, s, e)};
-    s->entries[e].rank = siphash_words(p->sip[RANK], words, 2) >> (64 - RANK_BITS);
-}
-
-static int worse(pass *p, const set *s, uint32_t a, uint32_t b) {
+static int later(pass *p, const set *s, uint32_t a, uint32_t b) {
     uint32_t a_size, b_size;
-    if (s->entries[a].rank != s->entries[b].rank) return s->entries[a].rank > s->entries[b].rank;
     const uint8_t *first = entry_bytes(p, s, a, 0, &a_size), *second = entry_bytes(p, s, b, 1, &b_size);
     return compared(first, a_size, second, b_size) > 0;
 }
 
-/* Restores the heap, whose first entry is the worst, after the entry at `at` has changed. */
-static void sift(pass *p, set *s, uint32_t at) {
-    uint32_t moved = s->heap[at], child;
-    while ((child = 2 * at + 1) < s->used) {
-        if (child + 1 < s->used && worse(p, s, s->heap[child + 1], s->heap[child])) child++;
-        if (!worse(p, s, s->heap[child], moved)) break;
-        s->heap[at] = s->heap[child];
-        at = child;
-    }
-    s->heap[at] = moved;
+static inline int worse(pass *p, const set *s, place a, place b) {
+    return a.rank != b.rank ? a.rank > b.rank : later(p, s, a.entry, b.entry);
 }
 
-static void unlinked(set *s, uint32_t e) {
-    uint32_t *link = &s->head[s->entries[e].hash & s->mask];
-    while (*link != e) link = &s->entries[*link].next;
-    *link = s->entries[e].next;
+/* Restores the heap of the first `most` in s->order, whose first is the worst, after the one at `at` has changed. */
+static inline void sift(pass *p, set *s, uint32_t at) {
+    place *heap = s->order, moved = heap[at];
+    for (uint32_t child; (child = 2 * at + 1) < s->most; at = child) {
+        if (child + 1 < s->most && worse(p, s, heap[child + 1], heap[child])) child++;
+        if (!worse(p, s, heap[child], moved)) break;
+        heap[at] = heap[child];
+    }
+    heap[at] = moved;
 }
 
-/* The entry of a group that the current unit has not had, or REJECTED. The group is in s->entries[s->spare] (and texts). */
-static uint32_t admitted(pass *p, set *s) {
-    uint32_t e = s->spare;
-    entry *found = &s->entries[e];
-    if (s->cells) s->touched[s->touches++] = found->cell;
-    if (s->used < s->most) {
-        s->heap[s->used++] = e;
-        s->spare = s->used; /* entries are handed out in order until all are used */
-    } else {
-        if (!s->ranked) {
-            for (uint32_t i = 0; i < s->used; i++) rank(p, s, s->heap[i]);
-            for (uint32_t i = s->used / 2; i--;) sift(p, s, i);
-            s->ranked = 1;
-        }
-        rank(p, s, e);
-        if (!worse(p, s, s->heap[0], e)) {
-            if (s->cells) s->slot[found->cell] = REJECTED;
-            return REJECTED;
-        }
-        s->spare = s->heap[0];
-        if (s->cells) s->slot[s->entries[s->spare].cell] = REJECTED;
-        else unlinked(s, s->spare);
-        s->heap[0] = e;
-        sift(p, s, 0);
+/* Lets go of all groups of the unit but the L0 of least rank. One that returns later is worse than those, and goes again. */
+static void chosen(pass *p, set *s) {
+    const sip unit = sip_word(sip_begun(p->sip[RANK]), unit_hash(p, s));
+    place *order = s->order;
+    for (uint32_t i = s->ranked; i < s->used; i++) {
+        uint64_t hash = s->cells ? s->cell_hash[s->entries[order[i].entry].cell] : 0;
+        if (!hash) hash = group_hash(p, s, order[i].entry);
+        order[i].rank = sip_ended(sip_word(unit, hash), (uint64_t)16 << 56) >> (64 - RANK_BITS);
     }
-    if (s->cells) s->slot[found->cell] = e;
-    else { found->next = s->head[found->hash & s->mask]; s->head[found->hash & s->mask] = e; }
-    found->rows = 0;
-    found->log = NONE;
-    memset(s->parts + (uint64_t)e * p->measures, 0, p->measures * sizeof(part));
+    for (uint32_t i = s->most / 2; i--;) sift(p, s, i);
+    for (uint32_t i = s->most; i < s->used; i++) {
+        place worst = order[i];
+        if (worse(p, s, order[0], worst)) {
+            worst = order[0];
+            order[0] = order[i];
+            order[i] = worst;
+            sift(p, s, 0);
+        }
+        const entry *gone = &s->entries[worst.entry];
+        if (s->cells) s->slot[gone->cell] = REJECTED;
+        else {
+            uint32_t *link = &s->head[gone->address & s->mask];
+            while (*link != worst.entry) link = &s->entries[*link].next;
+            *link = gone->next;
+        }
+    }
+    s->used = s->ranked = s->most;
+    s->last = NONE;
+}
+
+/* An empty entry for a group that the current unit has not got. */
+static uint32_t new_entry(pass *p, set *s) {
+    if (s->used == s->room) chosen(p, s);
+    uint32_t e = s->order[s->used++].entry;
+    s->entries[e] = (entry){.log = NONE};
+    memset(s->parts + (uint64_t)e * p->lanes, 0, p->lanes * sizeof(part));
     if (p->samples) memset(s->sampled + (uint64_t)e * p->measures, 0, p->measures * 4);
     return e;
+}
+
+static uint32_t entry_of_cell(pass *p, set *s, uint32_t cell) {
+    uint32_t e = s->slot[cell];
+    if (e != NONE) return e;
+    e = new_entry(p, s);
+    s->entries[e].cell = s->touched[s->touches++] = cell;
+    return s->slot[cell] = e;
 }
 
 static uint32_t entry_of_bytes(pass *p, set *s, uint32_t size) {
     const uint8_t *bytes = p->scratch[0];
     uint32_t e = s->last;
     if (e != NONE && s->entries[e].size == size && !memcmp(s->texts + (uint64_t)e * s->key_room, bytes, size)) return e;
-    uint64_t hash = siphash(p->sip[GROUP], bytes, size);
-    for (e = s->head[hash & s->mask]; e != NONE; e = s->entries[e].next)
-        if (s->entries[e].hash == hash && s->entries[e].size == size && !memcmp(s->texts + (uint64_t)e * s->key_room, bytes, size))
+    uint64_t address = address_of(p, bytes, size);
+    for (e = s->head[address & s->mask]; e != NONE; e = s->entries[e].next)
+        if (s->entries[e].address == address && s->entries[e].size == size && !memcmp(s->texts + (uint64_t)e * s->key_room, bytes, size))
             return s->last = e;
-    s->entries[s->spare].hash = hash;
-    s->entries[s->spare].size = size;
-    memcpy(s->texts + (uint64_t)s->spare * s->key_room, bytes, size);
-    e = admitted(p, s);
-    s->last = e == REJECTED ? NONE : e;
-    return e;
+    e = new_entry(p, s);
+    s->entries[e].address = address;
+    s->entries[e].size = size;
+    memcpy(s->texts + (uint64_t)e * s->key_room, bytes, size);
+    s->entries[e].next = s->head[address & s->mask];
+    s->head[address & s->mask] = e;
+    return s->last = e;
 }
 
 /* --- One row. ----------------------------------------------------------------------------------------------------- */
+
+/* What each lane takes from some rows: 1, a value clamped and centred (squared), its bin, or itself. */
+static void cut_rows(pass *p, const column *values, uint64_t from, uint32_t rows) {
+    for (uint32_t j = 0; j < p->lanes; j++) {
+        const measure m = p->measure[p->lane[j]];
+        cut *out = p->cuts + j;
+        const uint32_t step = p->lanes;
+        const column c = values[m.value];
+        for (uint32_t i = 0; i < rows; i++, out += step) {
+            int64_t value = 1;
+            if (m.kind > NONNULL) value = whole(&c, from + i, 8);
+            if (m.kind > NONNULL && m.kind < DISTINCT) value = (value < m.low ? m.low : value > m.high ? m.high : value) - m.centre;
+            if (m.kind == SQUARES) value *= value;
+            if (m.kind == BINS) value = (int64_t)(((uint64_t)value - (uint64_t)m.low) / m.step);
+            out->held = holds(&c, from + i);
+            out->value = out->held ? value : 0;
+        }
+    }
+}
 
 static void sampled(pass *p, set *s, uint32_t e, uint32_t m, uint64_t value) {
     sample *kept = s->samples + (uint64_t)e * p->samples + p->measure[m].sample;
@@ -406,27 +476,15 @@ static void sampled(pass *p, set *s, uint32_t e, uint32_t m, uint64_t value) {
     kept[low] = (sample){rank, value};
 }
 
-static inline int add_row(pass *p, set *s, uint32_t e, const column *values, uint64_t row) {
-    part *parts = s->parts + (uint64_t)e * p->measures;
-    s->entries[e].rows++;
-    for (uint32_t i = 0; i < p->valued; i++) {
-        uint32_t m = p->with_value[i];
-        const measure *of = &p->measure[m];
-        const column *c = &values[of->value];
-        if (!holds(c, row)) continue;
-        parts[m].held++;
-        if (of->kind < SUM) continue;
-        int64_t value = whole(c, row, 8);
-        if (of->kind == DISTINCT) { sampled(p, s, e, m, (uint64_t)value); continue; }
-        value = value < of->low ? of->low : value > of->high ? of->high : value;
-        if (of->kind == SUM) parts[m].sum += value - of->centre;
-        else if (of->kind == SQUARES) parts[m].sum += (wide)(value - of->centre) * (value - of->centre);
-        else {
-            if (s->notes_used >= NONE || !grown(&s->notes, &s->notes_room, s->notes_used + 1, sizeof(note))) return NO_MEMORY;
-            uint32_t bin = (uint32_t)(((uint64_t)value - (uint64_t)of->low) / of->step);
-            s->notes[s->notes_used] = (note){s->entries[e].log, of->column + bin};
-            s->entries[e].log = (uint32_t)s->notes_used++;
-        }
+/* Bins are noted and distinct values sampled, row by row. */
+static int listed(pass *p, set *s, uint32_t e, const cut *cuts) {
+    for (uint32_t m = 0; m < p->measures; m++) {
+        const cut found = cuts[p->measure[m].lane];
+        if (p->measure[m].kind < BINS || !found.held) continue;
+        if (p->measure[m].kind == DISTINCT) { sampled(p, s, e, m, (uint64_t)found.value); continue; }
+        if (s->notes_used >= NONE || !grown(&s->notes, &s->notes_room, s->notes_used + 1, sizeof(note))) return NO_MEMORY;
+        s->notes[s->notes_used] = (note){s->entries[e].log, p->measure[m].column + (uint32_t)found.value};
+        s->entries[e].log = (uint32_t)s->notes_used++;
     }
     return OK;
 }
@@ -439,13 +497,13 @@ static wide scaled(wide sum, int64_t held, int64_t cap) {
     return quotient - (quotient * held > sum * cap); /* C truncates: a quotient above the exact one is one too many */
 }
 
-static int same_group(const set *s, const group *g, uint64_t hash, const uint8_t *bytes, uint32_t size) {
-    return g->hash == hash && g->size == size && (!size || !memcmp(s->arena + g->at, bytes, size));
+static int same_group(const set *s, const group *g, uint64_t address, const uint8_t *bytes, uint32_t size) {
+    return g->address == address && g->size == size && (!size || !memcmp(s->arena + g->at, bytes, size));
 }
 
 /* The index of a group among those that count, added if it is new. */
 static int kept_group(pass *p, set *s, uint32_t e, uint32_t *index) {
-    uint64_t hash = s->entries[e].hash, at = 0;
+    uint64_t address = s->entries[e].address, at = 0;
     if (s->cells && (*index = s->cell_group[s->entries[e].cell]) != NONE) return OK;
     if (!s->cells) {
         if (2 * (s->groups_used + 1) > s->table_size) {
@@ -453,7 +511,7 @@ static int kept_group(pass *p, set *s, uint32_t e, uint32_t *index) {
             uint32_t *table = nones(size);
             if (!table) return NO_MEMORY;
             for (uint32_t i = 0; i < s->groups_used; i++) {
-                for (at = s->groups[i].hash & (size - 1); table[at] != NONE;) at = (at + 1) & (size - 1);
+                for (at = s->groups[i].address & (size - 1); table[at] != NONE;) at = (at + 1) & (size - 1);
                 table[at] = i;
             }
             free(s->table);
@@ -461,8 +519,8 @@ static int kept_group(pass *p, set *s, uint32_t e, uint32_t *index) {
             s->table_size = size;
         }
         const uint8_t *bytes = s->texts + (uint64_t)e * s->key_room;
-        for (at = hash & (s->table_size - 1); (*index = s->table[at]) != NONE; at = (at + 1) & (s->table_size - 1))
-            if (same_group(s, &s->groups[*index], hash, bytes, s->entries[e].size)) return OK;
+        for (at = address & (s->table_size - 1); (*index = s->table[at]) != NONE; at = (at + 1) & (s->table_size - 1))
+            if (same_group(s, &s->groups[*index], address, bytes, s->entries[e].size)) return OK;
     }
     uint32_t size;
     const uint8_t *bytes = entry_bytes(p, s, e, 0, &size);
@@ -472,7 +530,7 @@ static int kept_group(pass *p, set *s, uint32_t e, uint32_t *index) {
     if (!grown(&s->arena, &s->arena_room, s->arena_used + size, 1)) return NO_MEMORY;
     *index = (uint32_t)s->groups_used++;
     if (size) memcpy(s->arena + s->arena_used, bytes, size);
-    s->groups[*index] = (group){hash, s->arena_used, size};
+    s->groups[*index] = (group){address, s->arena_used, size};
     s->arena_used += size;
     if (p->columns) memset(s->totals + (uint64_t)*index * p->columns, 0, p->columns * sizeof(wide));
     if (s->cells) s->cell_group[s->entries[e].cell] = *index;
@@ -510,42 +568,44 @@ static int recorded(pass *p, set *s, uint32_t index, uint32_t m, uint64_t value)
 }
 
 static int contributed(pass *p, set *s, uint32_t e) {
-    const part *parts = s->parts + (uint64_t)e * p->measures;
+    const part *parts = s->parts + (uint64_t)e * p->lanes;
     uint32_t index;
     int problem = kept_group(p, s, e, &index);
     if (problem) return problem;
     wide *totals = s->totals + (uint64_t)index * p->columns;
     for (uint32_t m = 0; m < p->measures; m++) {
         const measure *of = &p->measure[m];
-        int64_t held = of->kind == ROWS ? s->entries[e].rows : parts[m].held;
-        if (of->kind == UNITS) totals[of->column] += of->value == NONE || held > 0;
-        else if (of->kind <= NONNULL) totals[of->column] += held < p->cap ? held : p->cap;
-        else if (of->kind <= SQUARES) totals[of->column] += scaled(parts[m].sum, held, p->cap);
-        else if (of->kind == DISTINCT) {
-            const sample *kept = s->samples + (uint64_t)e * p->samples + of->sample;
-            for (uint32_t i = 0; i < s->sampled[(uint64_t)e * p->measures + m]; i++)
-                if ((problem = recorded(p, s, index, m, kept[i].value))) return problem;
-        }
+        int64_t held = of->value == NONE ? s->entries[e].rows : parts[of->lane].held;
+        if (of->kind <= NONNULL) totals[of->column] += held < of->cap ? held : of->cap;
+        else if (of->kind <= SQUARES) totals[of->column] += scaled(parts[of->lane].sum, held, of->cap);
+    }
+    if (!p->listed) return OK;
+    for (uint32_t m = 0; m < p->measures; m++) {
+        if (p->measure[m].kind != DISTINCT) continue;
+        const sample *kept = s->samples + (uint64_t)e * p->samples + p->measure[m].sample;
+        for (uint32_t i = 0; i < s->sampled[(uint64_t)e * p->measures + m]; i++)
+            if ((problem = recorded(p, s, index, m, kept[i].value))) return problem;
     }
     for (uint32_t i = s->entries[e].log; i != NONE; i = s->notes[i].next) p->counts[s->notes[i].column]++;
     for (uint32_t i = s->entries[e].log; i != NONE; i = s->notes[i].next) {
         uint32_t c = s->notes[i].column;
-        if (p->counts[c]) totals[c] += scaled(p->counts[c], parts[p->measure_of[c]].held, p->cap);
+        if (p->counts[c]) totals[c] += scaled(p->counts[c], parts[p->measure[p->measure_of[c]].lane].held, p->cap);
         p->counts[c] = 0;
     }
     return OK;
 }
 
 static int unit_ended(pass *p, set *s) {
+    if (s->used > s->most) chosen(p, s);
     for (uint32_t i = 0; i < s->used; i++) {
-        int problem = contributed(p, s, s->heap[i]);
+        int problem = contributed(p, s, s->order[i].entry);
         if (problem) return problem;
-        if (!s->cells) s->head[s->entries[s->heap[i]].hash & s->mask] = NONE;
+        if (!s->cells) s->head[s->entries[s->order[i].entry].address & s->mask] = NONE;
     }
     for (uint32_t i = 0; i < s->touches; i++) s->slot[s->touched[i]] = NONE;
-    s->used = s->spare = s->touches = 0;
+    s->used = s->ranked = s->touches = 0;
     s->notes_used = 0;
-    s->unit_hashed = s->ranked = 0;
+    s->unit_hashed = 0;
     s->last = NONE;
     s->unit = -1;
     return OK;
@@ -617,7 +677,15 @@ static int read_measure(reader *r, pass *p, uint32_t index) {
     m->sample = p->samples;
     p->columns += m->columns;
     p->samples += m->k;
-    if (m->value != NONE) p->with_value[p->valued++] = index;
+    m->cap = m->kind == UNITS ? 1 : p->cap;
+    if (m->value != NONE) {
+        for (m->lane = 0; m->lane < p->lanes; m->lane++) { /* a count takes the lane of any other count of its column */
+            const measure *other = &p->measure[p->lane[m->lane]];
+            if (m->kind <= NONNULL && other->kind <= NONNULL && other->value == m->value) break;
+        }
+        if (m->lane == p->lanes) p->lane[p->lanes++] = index;
+    }
+    p->listed += m->kind >= BINS;
     return p->columns <= UINT16_MAX;
 }
 
@@ -643,12 +711,14 @@ static int read_set(reader *r, pass *p, set *s) {
     p->needs_texts |= !cells || s->most < cells || p->samples;
     s->unit = -1;
     s->last = NONE;
-    uint64_t entries = (uint64_t)s->most + 1, heads = 1; /* one more for the group that asks to be admitted */
+    s->room = cells && cells < 2 * (uint64_t)s->most + WAITING ? (uint32_t)cells : 2 * s->most + WAITING;
+    uint64_t entries = s->room, heads = 1;
     while (heads < entries) heads *= 2;
     s->mask = (uint32_t)heads - 1;
     s->entries = zeros(entries, sizeof(entry));
-    s->heap = zeros(entries, 4);
-    s->parts = zeros(entries * p->measures, sizeof(part));
+    s->order = zeros(entries, sizeof(place));
+    for (uint32_t i = 0; s->order && i < s->room; i++) s->order[i].entry = i;
+    s->parts = zeros(entries * p->lanes, sizeof(part));
     s->sampled = zeros(p->samples ? entries * p->measures : 0, 4);
     s->samples = zeros(entries * p->samples, sizeof(sample));
     s->texts = zeros(cells ? 0 : entries * s->key_room, 1);
@@ -657,7 +727,7 @@ static int read_set(reader *r, pass *p, set *s) {
     s->touched = zeros(cells, 4);
     s->cell_hash = zeros(cells, 8);
     s->cell_group = nones(cells);
-    return s->entries && s->heap && s->parts && s->sampled && s->samples && s->texts && s->head && s->slot && s->touched && s->cell_hash && s->cell_group;
+    return s->entries && s->order && s->parts && s->sampled && s->samples && s->texts && s->head && s->slot && s->touched && s->cell_hash && s->cell_group;
 }
 
 void bounded_free(void *state) {
@@ -666,12 +736,13 @@ void bounded_free(void *state) {
     for (uint32_t i = 0; i < MAX_KEYS; i++) { free(p->key[i].starts); free(p->key[i].texts); }
     for (uint32_t i = 0; i < MAX_SETS; i++) {
         set *s = &p->set[i];
-        void *all[] = {s->entries, s->parts, s->samples, s->sampled, s->heap, s->texts, s->slot, s->touched, s->head, s->notes, s->cell_hash,
+        void *all[] = {s->entries, s->parts, s->samples, s->sampled, s->order, s->texts, s->slot, s->touched, s->head, s->notes, s->cell_hash,
                        s->cell_group, s->groups, s->totals, s->arena, s->table, s->records, s->record_table};
         for (uint32_t j = 0; j < sizeof all / sizeof *all; j++) free(all[j]);
     }
     free(p->measure_of);
     free(p->counts);
+    free(p->cuts);
     free(p->offsets);
     free(p->texts);
     free(p);
@@ -698,7 +769,7 @@ void *bounded_new(const uint8_t *specification, uint64_t size) {
     for (uint32_t i = 0; good && i < p->keys; i++) good = read_key(&r, &p->key[i]);
     for (uint32_t i = 0; good && i < p->measures; i++) good = read_measure(&r, p, i);
     for (uint32_t i = 0; good && i < p->sets; i++) good = read_set(&r, p, &p->set[i]);
-    good = good && !r.left && (p->measure_of = zeros(p->columns, 4)) && (p->counts = zeros(p->columns, 8));
+    good = good && !r.left && (p->measure_of = zeros(p->columns, 4)) && (p->counts = zeros(p->columns, 8)) && (p->cuts = zeros(CHUNK * p->lanes, sizeof(cut)));
     for (uint32_t m = 0; good && m < p->measures; m++)
         for (uint32_t c = 0; c < p->measure[m].columns; c++) p->measure_of[p->measure[m].column + c] = m;
     if (good) return p;
@@ -747,8 +818,9 @@ int bounded_units(void *state, uint32_t count, const column *texts) {
     return OK;
 }
 
-static int count_rows(pass *p, set *s, const column *keys, const column *values, const int32_t *units, uint64_t from, uint32_t rows) {
+static int count_rows(pass *p, set *s, const column *keys, const int32_t *units, uint64_t from, uint32_t rows) {
     uint32_t cell[CHUNK], e, size;
+    const uint32_t lanes = p->lanes;
     int problem;
     if (s->cells && (problem = cells_of(p, s, keys, from, rows, cell))) return problem;
     for (uint32_t i = 0; i < rows; i++) {
@@ -759,16 +831,21 @@ static int count_rows(pass *p, set *s, const column *keys, const column *values,
         }
         if (s->cells) {
             if (cell[i] == REJECTED) continue;
-            if ((e = s->slot[cell[i]]) == NONE) {
-                s->entries[s->spare].cell = cell[i];
-                e = admitted(p, s);
-            }
+            e = entry_of_cell(p, s, cell[i]);
+            if (e == REJECTED) continue;
         } else {
             if ((problem = row_bytes(p, s, keys, from + i, p->scratch[0], &size))) return problem;
             if (size == NONE) continue;
             e = entry_of_bytes(p, s, size);
         }
-        if (e != REJECTED && (problem = add_row(p, s, e, values, from + i))) return problem;
+        const cut *cuts = p->cuts + (uint64_t)i * lanes;
+        part *parts = s->parts + (uint64_t)e * lanes;
+        s->entries[e].rows++;
+        for (uint32_t j = 0; j < lanes; j++) {
+            parts[j].held += cuts[j].held;
+            parts[j].sum += cuts[j].value;
+        }
+        if (p->listed && (problem = listed(p, s, e, cuts))) return problem;
     }
     return OK;
 }
@@ -807,8 +884,9 @@ int bounded_batch(void *state, uint64_t rows, const column *columns, uint32_t co
             if (units[i] < p->last_unit) return p->failed = ORDER_BROKEN;
             p->last_unit = units[i];
         }
+        cut_rows(p, columns + 1 + p->keys, from, some);
         for (uint32_t i = 0; i < p->sets; i++) {
-            int problem = count_rows(p, &p->set[i], columns + 1, columns + 1 + p->keys, units, from, some);
+            int problem = count_rows(p, &p->set[i], columns + 1, units, from, some);
             if (problem) return p->failed = problem;
         }
     }
@@ -864,8 +942,8 @@ static uint8_t *put_set(const pass *p, set *s, uint32_t *order, uint32_t *spare,
         for (out = put(out, &some, 8); some--; at++) {
             const record *found = &s->records[order[at]];
             out = put(out, &found->group, 4);
-            put_be(out, found->high, 8);
-            put_be(out + 8, found->low, 8);
+            put_be64(out, found->high);
+            put_be64(out + 8, found->low);
             out += 16;
         }
     }

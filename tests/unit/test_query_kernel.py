@@ -323,6 +323,26 @@ def test_many_units_and_groups_over_the_size_of_a_chunk(library):
     assert partial_of(library, instruction, blocks) == Slow(instruction, blocks).packed()
 
 
+def test_a_unit_with_more_groups_than_are_held_at_a_time(library, tying_library):
+    """Groups that were let go return, and go again; the few that stay have all their rows."""
+    r = random.Random(5)
+    keys = [{"kind": "code", "width": 4, "values": [f"c{i}" for i in range(300)]}, {"kind": "text", "max_bytes": 9}]
+    measures = [
+        {"kind": "rows"},
+        {"kind": "bins", "value": 0, "low": 0, "high": 9, "step": 4},
+        {"kind": "distinct", "value": 0, "k": 2},
+    ]
+    sets = [
+        {"keys": k, "max_groups": most, "most_groups": 999, "most_values": 999}
+        for k, most in (([0], 3), ([1], 3), ([1], 70), ([0], 200))
+    ]
+    instruction = {"seed": "05" * 16, "max_rows": 3, "values": 1, "keys": keys, "measures": measures, "sets": sets}
+    rows = [(u, [r.randrange(300), f"t{r.randrange(300)}"], [r.randrange(12)]) for u in range(2) for _ in range(2500)]
+    blocks = [(["first", "second"], rows)]
+    assert partial_of(library, instruction, blocks) == Slow(instruction, blocks).packed()
+    assert partial_of(tying_library, instruction, blocks) == Slow(instruction, blocks, bits=2).packed()
+
+
 SUM = {"kind": "sum", "value": 0, "low": 0, "high": 10, "centre": 5}
 PLAIN = {
     "seed": "02" * 16,
@@ -392,14 +412,17 @@ def test_one_unit_less_changes_no_more_than_claimed(library, seed):
 
 MUTANTS = {
     "one group too many": ("s->most = take32(r);", "s->most = take32(r) + 1;"),
-    "the first groups": ("if (!worse(p, s, s->heap[0], e)) {", "if (1) {"),
-    "a cell instead of the bytes": ("siphash(p->sip[GROUP], p->scratch[0], size);\n    }", "found->cell + 1;\n    }"),
-    "a hash without the unit": ("{unit_hash(p, s), group_hash(p, s, e)};", "{0, group_hash(p, s, e)};"),
-    "rows not capped": ("held < p->cap ? held : p->cap;", "held;"),
+    "the first groups": ("if (worse(p, s, order[0], worst)) {", "if (0) {"),
+    "a cell instead of the bytes": ("siphash(p->sip[GROUP], bytes, size);", "found->cell + 1 + 0 * (bytes[0] + size);"),
+    "a hash without the unit": (
+        "sip_word(sip_begun(p->sip[RANK]), unit_hash(p, s));",
+        "sip_word(sip_begun(p->sip[RANK]), 0);",
+    ),
+    "rows not capped": ("held < of->cap ? held : of->cap;", "held;"),
     "truncation for floor": ("- (quotient * held > sum * cap)", ""),
-    "no clamp from below": ("value < of->low ? of->low : ", ""),
+    "no clamp from below": ("value < m.low ? m.low : ", ""),
     "no rescaling": ("if (held <= cap) return sum;", "return sum;"),
-    "NULL as 0": ("if (!holds(c, row)) continue;\n        parts", "parts"),
+    "NULL as 0": ("out->value = out->held ? value : 0;", "out->value = value;"),
     "one distinct value too many": ("m->k = take32(r);", "m->k = take32(r); m->k += m->k > 0;"),
     "a unit over the end of its block": (
         "int problem = unit_ended(p, &p->set[i]);\n        if (problem) return p->failed",
@@ -535,6 +558,14 @@ def test_a_batch_that_is_not_the_plans_ends_the_pass(library, spoil):
         running.block(2, texts, [good])
         with pytest.raises(aggregate.Refused):
             running.block(2, texts, [spoil(good)])
+
+
+def test_the_pass_itself_refuses_units_that_descend(library, monkeypatch):
+    monkeypatch.setattr(aggregate.Pass, "_ordered", lambda self, batches: batches)
+    rows = [(u, [0, "a"], [1]) for u in (0, 2, 1)]
+    for cuts in ((), (2,)):
+        with aggregate.Pass(library, PLAIN) as running, pytest.raises(aggregate.Refused, match="descend"):
+            running.block(3, pa.array(["x", "y", "z"]), batches_of(PLAIN, rows, cuts))
 
 
 def test_an_error_of_the_pass_is_final(library):
