@@ -7,9 +7,13 @@ from collections.abc import Mapping, Sequence
 from privacy.sql.expressions import MAX_DEPTH, MAX_SIZE, Call, Expression, Literal, depth, parts_of, size
 from privacy.sql.facts import SMALL_BITS, Facts, Unfit, literal_facts
 from privacy.sql.functions.arithmetic import ARITHMETIC
+from privacy.sql.functions.casts import CASTS
 from privacy.sql.functions.choice import CHOICE
 from privacy.sql.functions.comparison import COMPARISON
+from privacy.sql.functions.dates import DATES
+from privacy.sql.functions.patterns import PATTERNS
 from privacy.sql.functions.record import EVERYWHERE, Function, Stage
+from privacy.sql.functions.strings import STRINGS, quoted_text
 from privacy.sql.held import Kind, held
 
 __all__ = ["EVERYWHERE", "FUNCTIONS", "Function", "Stage", "facts_of", "facts_of_parts", "sql_of", "sql_type"]
@@ -25,7 +29,7 @@ def registered(*groups: Sequence[Function]) -> Mapping[str, Function]:
     return functions
 
 
-FUNCTIONS: Mapping[str, Function] = registered(ARITHMETIC, COMPARISON, CHOICE)
+FUNCTIONS: Mapping[str, Function] = registered(ARITHMETIC, COMPARISON, CHOICE, STRINGS, PATTERNS, DATES, CASTS)
 
 
 def facts_of(expression: Expression, columns: Sequence[Facts]) -> Facts:
@@ -87,7 +91,7 @@ def _literal_sql(literal: Literal, facts: Facts) -> str:
     if isinstance(value, bool):
         return "TRUE" if value else "FALSE"
     if isinstance(value, str):
-        return "'" + value.replace("'", "''") + "'"
+        return quoted_text(value)
     return f"CAST({value} AS {sql_type(facts)})"
 
 
