@@ -231,7 +231,7 @@ class Expand(_Join):
             return self._others()
         return frozenset(mine | theirs for mine in self.source.unique for theirs in self._others())
 
-    @property
+    @cached_property  # taken once: two relations that share a third would be walked again and again
     def rows(self) -> int:
         """Every row of the other once, every kept row of the source once."""
         return self.source.rows + self.other.rows
@@ -259,7 +259,7 @@ class Stacked:
         """Nothing: the same row can come from two sources."""
         return frozenset()
 
-    @property
+    @cached_property
     def rows(self) -> int:
         """All of all."""
         return sum(source.rows for source in self.sources)

@@ -167,6 +167,8 @@ def united(several: tuple[Facts, ...]) -> Facts:
     scale = max(facts.scale for facts in some)
     ends = hull(*(rescaled(facts.ends, scale - facts.scale) for facts in some))
     known = number(ends, scale, nullable=nullable, of=some)  # a finer grid can be too wide
+    if listed is not None:  # 3 beside 0.25 is shown as 3.00
+        listed = tuple(shown(held(value, kind, scale), kind, scale) for value in listed)
     return replace(known, kind=kind, values=listed)
 
 

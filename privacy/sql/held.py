@@ -33,7 +33,7 @@ def held(value: Value, kind: Kind, scale: int = 0) -> Held:
         return None
     if kind is Kind.NUMBER and isinstance(value, int | Decimal) and not isinstance(value, bool):
         return steps(value, scale)
-    if kind is Kind.MOMENT and isinstance(value, datetime):
+    if kind is Kind.MOMENT and isinstance(value, datetime) and value.tzinfo is not None:
         return (value - EPOCH) // MICROSECOND
     if kind is Kind.DAY and isinstance(value, date) and not isinstance(value, datetime):
         return (value - EPOCH_DAY).days

@@ -13,6 +13,8 @@ from privacy.sql.expressions import Call, ColumnRef, Literal
 from privacy.sql.facts import DAYS, MOMENTS, Facts, Unfit
 from privacy.sql.functions import FUNCTIONS, facts_of, sql_of
 from privacy.sql.functions.casts import CASTS
+from privacy.sql.functions.date_casts import DATE_CASTS
+from privacy.sql.functions.date_shifts import DATE_SHIFTS
 from privacy.sql.functions.dates import DATES as DATE_FUNCTIONS
 from privacy.sql.functions.patterns import PATTERNS
 from privacy.sql.functions.strings import STRINGS
@@ -143,7 +145,7 @@ CASES = {
     "to_date": over("to_date", FORMATTED + DATES),
     "to_timestamp": over("to_timestamp", FORMATTED + DATES),
 }
-HERE = [function.name for function in (*STRINGS, *PATTERNS, *DATE_FUNCTIONS, *CASTS)]
+HERE = [function.name for function in (*STRINGS, *PATTERNS, *DATE_FUNCTIONS, *DATE_SHIFTS, *CASTS, *DATE_CASTS)]
 
 
 def test_every_function_has_its_cases():

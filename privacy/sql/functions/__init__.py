@@ -10,6 +10,9 @@ from privacy.sql.functions.arithmetic import ARITHMETIC
 from privacy.sql.functions.casts import CASTS
 from privacy.sql.functions.choice import CHOICE
 from privacy.sql.functions.comparison import COMPARISON
+from privacy.sql.functions.cut_numbers import CUT_NUMBERS
+from privacy.sql.functions.date_casts import DATE_CASTS
+from privacy.sql.functions.date_shifts import DATE_SHIFTS
 from privacy.sql.functions.dates import DATES
 from privacy.sql.functions.patterns import PATTERNS
 from privacy.sql.functions.record import EVERYWHERE, Function, Stage
@@ -29,7 +32,9 @@ def registered(*groups: Sequence[Function]) -> Mapping[str, Function]:
     return functions
 
 
-FUNCTIONS: Mapping[str, Function] = registered(ARITHMETIC, COMPARISON, CHOICE, STRINGS, PATTERNS, DATES, CASTS)
+FUNCTIONS: Mapping[str, Function] = registered(
+    ARITHMETIC, CUT_NUMBERS, COMPARISON, CHOICE, STRINGS, PATTERNS, DATES, DATE_SHIFTS, CASTS, DATE_CASTS
+)
 
 
 def facts_of(expression: Expression, columns: Sequence[Facts]) -> Facts:
