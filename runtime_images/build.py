@@ -2,8 +2,8 @@
 
     python runtime_images/build.py [query] [python] [encrypted]        (no name: all)
 
-An image is made of layers: the base, its packages, and its runner if it has one. Each layer is kept under the digest of
-what it was made from, so nothing is built twice; the tag of an image is the digest of its whole recipe. The result is
+An image is made of layers: the base, its packages, what its C files become, and its runner, if it has them. Each layer is kept under
+the digest of what it was made from, so nothing is built twice; the tag of an image is the digest of its whole recipe. The result is
 `.banyan/images.json`: name -> reference, id, recipe, diff_ids, modules. It uses the standard library and uv, and no registry.
 """
 
@@ -22,6 +22,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import base
+import compiled
 import layers
 import packages
 from layers import Layer, digest_of
@@ -100,6 +101,7 @@ def recipe(name: str) -> str:
     return digest_of(
         base.key().encode(),
         packages.key(IMAGES / name).encode(),
+        *([compiled.key(IMAGES / name).encode()] if compiled.sources(IMAGES / name) else []),
         runner_tar(name),
         json.dumps(SETTINGS, sort_keys=True).encode(),
         (IMAGES / "layers.py").read_bytes(),
@@ -136,13 +138,20 @@ def build_layers(names: list[str]) -> dict[str, list[Layer]]:
     with ThreadPoolExecutor() as pool:
         bottom = pool.submit(_timed, "base", base.key(), base.write)
         tops = {name: pool.submit(_package_layer, name) for name in names}
-        _wait([bottom, *tops.values()])
-        return {name: [bottom.result(), tops[name].result(), *runner_layer(name)] for name in names}
+        objects = {name: pool.submit(_compiled_layer, name) for name in names if compiled.sources(IMAGES / name)}
+        _wait([bottom, *tops.values(), *objects.values()])
+        made = {name: [objects[name].result()] if name in objects else [] for name in names}
+        return {name: [bottom.result(), tops[name].result(), *made[name], *runner_layer(name)] for name in names}
 
 
 def _package_layer(name: str) -> Layer:
     image = IMAGES / name
     return _timed(f"{name}.packages", packages.key(image), lambda tar: packages.write(tar, image))
+
+
+def _compiled_layer(name: str) -> Layer:
+    image = IMAGES / name
+    return _timed(f"{name}.compiled", compiled.key(image), lambda tar: compiled.write(tar, image))
 
 
 def _timed(name: str, key: str, write: Callable[[Path], None]) -> Layer:

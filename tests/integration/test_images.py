@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -121,11 +122,22 @@ def test_the_image_id_follows_from_the_content_alone(engine, query_image, tmp_pa
     assert diff_ids == engine.images.get(query_image).attrs["RootFS"]["Layers"]
 
 
+def pins(name):
+    """What the shared objects of an image must be, on this machine."""
+    lines = [
+        (file.stem, *line.split())
+        for file in (IMAGES / name).glob("*.sha256")
+        for line in file.read_text().splitlines()
+    ]
+    return {stem: digest for stem, digest, machine in lines if machine == platform.machine()}
+
+
 def test_an_image_holds_its_runner_with_every_module_of_it_and_nothing_else(engine, query_image, python_image):
     for name, image, shared in (("query", query_image, {}), ("python", python_image, SHARED)):
         found = dict(reversed(line.split()) for line in output_of(engine, image, "sh", "-c", SUMS).splitlines())
         files = {f"/banyan/{path.name}": path.read_bytes() for path in (IMAGES / name).glob("*.py")} | shared
-        assert found == {place: hashlib.sha256(content).hexdigest() for place, content in files.items()}
+        expected = {place: hashlib.sha256(content).hexdigest() for place, content in files.items()}
+        assert found == expected | {f"/banyan/{stem}.so": digest for stem, digest in pins(name).items()}
 
 
 def test_what_a_program_shares_with_the_client_can_be_imported_there(engine, python_image):
@@ -215,6 +227,9 @@ def recipes(folder):
     [
         ("query/runner.py", (True, False)),
         ("query/requirements.lock", (True, False)),
+        ("query/bounded.c", (True, False)),
+        ("query/bounded.sha256", (True, False)),
+        ("compiled.py", (True, False)),
         ("python/requirements.lock", (False, True)),
         ("python/runner.py", (False, True)),
         ("python/measures.py", (False, True)),
@@ -233,6 +248,57 @@ def test_a_changed_input_changes_the_recipe(recipe_copy, file, changed):
     path.write_text(path.read_text() + ("pass\n" if path.suffix == ".py" else "another==1.0\n"))
     after = recipes(recipe_copy)
     assert tuple(old != new for old, new in zip(before, after, strict=True)) == changed
+
+
+COMPILING = (
+    "import compiled, pathlib, hashlib\n"
+    "source = pathlib.Path('query/bounded.c').resolve()\n"
+    "print([found and hashlib.sha256(found).hexdigest() for found in ({})])"
+)
+
+
+def test_this_machines_compiler_makes_what_is_pinned_wherever_it_runs(recipe_copy):
+    if platform.machine() != "x86_64":
+        pytest.skip("the pins are those of x86_64")
+    pin = pins("query")["bounded"]
+    for folder in (IMAGES, recipe_copy):
+        assert in_images_folder(COMPILING.format("compiled.here(source), compiled.library(source)"), folder) == str(
+            [pin, pin]
+        )
+
+
+@pytest.mark.slow
+def test_a_machine_without_a_compiler_makes_the_same_file():
+    """In a Debian tree of its own. The pass in the image is then what the tests of this machine have run."""
+    program = "import shutil; shutil.which, old = (lambda name: None if name == 'gcc' else old(name)), shutil.which\n"
+    assert in_images_folder(program + COMPILING.format("compiled.here(source), compiled.library(source)")) == str(
+        [None, pins("query")["bounded"]]
+    )
+
+
+def test_a_source_that_is_not_what_was_pinned_is_refused(recipe_copy):
+    path = recipe_copy / "query" / "bounded.c"
+    path.write_text(path.read_text().replace("WAITING = 64", "WAITING = 65"))
+    program = "import compiled, pathlib; compiled.in_debian = compiled.here; compiled.library(pathlib.Path('query/bounded.c').resolve())"
+    with pytest.raises(subprocess.CalledProcessError) as problem:
+        in_images_folder(program, recipe_copy)
+    assert "commit the new pin" in problem.value.stderr
+
+
+def test_the_compiled_pass_runs_in_the_query_image(engine, query_image):
+    program = (
+        "import sys; sys.path.insert(0, '/banyan')\n"
+        "import aggregate, pathlib, pyarrow as pa\n"
+        "plan = {'seed': '01' * 16, 'max_rows': 2, 'values': 0, 'keys': [], 'measures': [{'kind': 'rows'}],"
+        " 'sets': [{'keys': [], 'max_groups': 1, 'most_groups': 1}]}\n"
+        "with aggregate.Pass(aggregate.load(pathlib.Path('/banyan/bounded.so')), plan) as running:\n"
+        "    running.block(2, None, [pa.record_batch({'u': pa.array([0, 0, 0, 1], pa.int32())})])\n"
+        "    print(running.partial().hex())"
+    )
+    assert (
+        python(engine, query_image, program)
+        == "424e595002" + "01" + "01000000" + "0100" + "0000" + "0300000000000000" + "\n"
+    )
 
 
 def write_site(folder, names, mode, moment):

@@ -8,6 +8,7 @@ import random
 import shutil
 import struct
 import subprocess
+import tarfile
 from itertools import pairwise
 from pathlib import Path
 
@@ -36,7 +37,16 @@ def compiled(folder: Path, *options: str, source: Path = SOURCE) -> Path:
 
 @pytest.fixture(scope="module")
 def library(tmp_path_factory):
-    return aggregate.load(compiled(tmp_path_factory.mktemp("pass"), "-O2"))
+    """What the source becomes here; without a compiler, what `just images` left for the query image."""
+    folder = tmp_path_factory.mktemp("pass")
+    if shutil.which("gcc"):
+        return aggregate.load(compiled(folder, "-O2"))
+    layers = sorted((CHECKOUT / ".banyan" / "cache").glob("query.compiled-*.tar"))
+    if not layers:
+        pytest.skip("no gcc on this machine and no compiled pass: run `just images` first")
+    with tarfile.open(layers[0]) as layer:
+        (folder / "bounded.so").write_bytes(layer.extractfile("banyan/bounded.so").read())
+    return aggregate.load(folder / "bounded.so")
 
 
 @pytest.fixture(scope="module")
