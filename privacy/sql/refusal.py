@@ -15,14 +15,23 @@ ACCEPTED = (
     "one SELECT of group columns and COUNT(*), COUNT(column), COUNT(DISTINCT unit), SUM(column) or AVG(column), "
     "with WHERE and GROUP BY"
 )
+QUERY = (
+    "one SELECT of group keys and aggregates such as COUNT(*), SUM(x) or AVG(x), FROM tables that are joined unit by unit, "
+    "with WHERE, GROUP BY, HAVING, ORDER BY and LIMIT"
+)
 # Every code with which a text can be refused; docs/reference/sql.md lists them.
 CODES = frozenset(
     {
         "bounds.required",
+        "sql.join",
+        "sql.names_units",
+        "sql.no_private_table",
         "sql.not_allowed",
+        "sql.not_local",
         "sql.syntax",
         "sql.too_deep",
         "sql.too_long",
+        "sql.too_wide",
         "sql.type_mismatch",
         "sql.unit_column",
         "sql.unknown_column",
@@ -59,6 +68,16 @@ class Text:
     ) -> Invalid:
         """The error to raise for a part of the parsed text."""
         return self.refuse(code, reason, self.offset_of(node), way_out)
+
+    def only(self, node: exp.Expr, *names: str, what: str | None = None, way_out: str | None = None) -> None:
+        """Refuses a part of which the parser read more than the arguments `names`: what is not understood is not accepted."""
+        for name, value in node.args.items():
+            if not value or name in names:
+                continue
+            part = next(iter(value)) if isinstance(value, list) else value
+            at = part if isinstance(part, exp.Expr) and any(_mark(each) is not None for each in part.walk()) else node
+            shown = what or f"{quoted(node.key.upper())} with {name.strip('_').upper().replace('_', ' ')}"
+            raise self.refuse_node(at, f"{shown} is not accepted", way_out or f"write {QUERY}")
 
     def offset_of(self, node: exp.Expr) -> int:
         """Where a parsed part begins. The parser marks names and literals only; the rest is found from the tokens."""

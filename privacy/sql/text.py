@@ -10,7 +10,7 @@ from sqlglot.errors import ParseError, TokenError
 from sqlglot.tokenizer_core import Token, TokenType
 
 from core.errors import Invalid
-from privacy.sql.refusal import ACCEPTED, Text, quoted
+from privacy.sql.refusal import ACCEPTED, QUERY, Text, quoted
 
 MAX_BYTES = 64 * 1024
 MAX_TOKENS = 10_000
@@ -25,23 +25,42 @@ _DIALECT = "duckdb"
 
 def one_select(sql: str) -> tuple[Text, exp.Select]:
     """The parsed SELECT with its text. Raises Invalid with the position of what is wrong."""
+    text, found = _parsed(sql, frozenset({TokenType.SELECT}), ACCEPTED)
+    if not isinstance(found, exp.Select):
+        raise text.refuse("sql.not_allowed", "only one SELECT statement can be asked", 0, f"write {ACCEPTED}")
+    return text, found
+
+
+def one_query(sql: str) -> tuple[Text, exp.Select]:
+    """The parsed SELECT, with what WITH names before it. Raises Invalid with the position of what is wrong."""
+    text, found = _parsed(sql, frozenset({TokenType.SELECT, TokenType.WITH}), QUERY)
+    if isinstance(found, exp.Union):
+        at = text.offset_of_token(TokenType.UNION)
+        way_out = "put the UNION ALL into FROM: SELECT … FROM (SELECT … UNION ALL SELECT …) AS rows"
+        raise text.refuse("sql.not_allowed", "an answer is one table, not two that are put together", at, way_out)
+    if not isinstance(found, exp.Select):
+        raise text.refuse("sql.not_allowed", "only one SELECT statement can be asked", 0, f"write {QUERY}")
+    return text, found
+
+
+def _parsed(sql: str, starts: frozenset[TokenType], accepted: str) -> tuple[Text, exp.Expr]:
     text = Text(sql)
     _check_size(text)
-    tokens = _tokens(text)
+    tokens = _tokens(text, accepted)
     text = Text(sql, tuple(tokens))
-    _check_tokens(text, tokens)
+    _check_tokens(text, tokens, starts, accepted)
     try:
         found = [
             part for part in sqlglot.Dialect.get_or_raise(_DIALECT).parser().parse(tokens, sql) if part is not None
         ]
     except ParseError as problem:
-        raise _unreadable(text, tokens, problem) from None
+        raise _unreadable(text, tokens, problem, accepted) from None
     except RecursionError:
         raise text.refuse("sql.too_deep", "the query is nested too deeply to be read", 0, _flatter()) from None
     except Exception as problem:  # whatever the parser trips over in a stranger's text is the text's fault
-        raise text.refuse("sql.syntax", "the text cannot be read as SQL", 0, f"write {ACCEPTED}") from problem
-    if len(found) != 1 or not isinstance(found[0], exp.Select):
-        raise text.refuse("sql.not_allowed", "only one SELECT statement can be asked", 0, f"write {ACCEPTED}")
+        raise text.refuse("sql.syntax", "the text cannot be read as SQL", 0, f"write {accepted}") from problem
+    if len(found) != 1:
+        raise text.refuse("sql.not_allowed", "only one SELECT statement can be asked", 0, f"write {accepted}")
     return text, found[0]
 
 
@@ -56,7 +75,7 @@ def _check_size(text: Text) -> None:
         raise text.refuse("sql.syntax", reason, control.start(), "delete it")
 
 
-def _tokens(text: Text) -> list[Token]:
+def _tokens(text: Text, accepted: str) -> list[Token]:
     try:
         return list(sqlglot.Dialect.get_or_raise(_DIALECT).tokenize(text.sql))
     except TokenError:
@@ -66,7 +85,7 @@ def _tokens(text: Text) -> list[Token]:
             "sql.syntax", reason, at, f"close it with {_CLOSINGS[opening]}" if opening else None
         ) from None
     except Exception as problem:
-        raise text.refuse("sql.syntax", "the text cannot be read as SQL", 0, f"write {ACCEPTED}") from problem
+        raise text.refuse("sql.syntax", "the text cannot be read as SQL", 0, f"write {accepted}") from problem
 
 
 def _left_open(sql: str) -> tuple[int, str]:
@@ -90,15 +109,15 @@ def _comment_end(sql: str, at: int) -> int:
     return 0
 
 
-def _check_tokens(text: Text, tokens: list[Token]) -> None:
+def _check_tokens(text: Text, tokens: list[Token], starts: frozenset[TokenType], accepted: str) -> None:
     if not tokens:
-        raise text.refuse("sql.syntax", "there is no query", 0, f"write {ACCEPTED}")
+        raise text.refuse("sql.syntax", "there is no query", 0, f"write {accepted}")
     if len(tokens) > MAX_TOKENS:
         reason = f"the query has more than {MAX_TOKENS} words and signs"
         raise text.refuse("sql.too_long", reason, tokens[MAX_TOKENS].start, "shorten it, for example its IN lists")
-    if tokens[0].token_type is not TokenType.SELECT:
+    if tokens[0].token_type not in starts:
         reason = f"a query begins with SELECT, not with {quoted(tokens[0].text)}"
-        raise text.refuse("sql.not_allowed", reason, tokens[0].start, f"write {ACCEPTED}")
+        raise text.refuse("sql.not_allowed", reason, tokens[0].start, f"write {accepted}")
     _check_statements(text, tokens)
     _check_nesting(text, tokens)
 
@@ -134,9 +153,9 @@ def _flatter() -> str:
     return "write the condition with fewer brackets and NOTs; IN (…) replaces chains of OR"
 
 
-def _unreadable(text: Text, tokens: list[Token], problem: ParseError) -> Invalid:
+def _unreadable(text: Text, tokens: list[Token], problem: ParseError, accepted: str) -> Invalid:
     found = problem.errors[0] if problem.errors else {}
     place = (found.get("line"), found.get("col"))
     token = next((token for token in tokens if (token.line, token.col) == place), tokens[-1])
     near = quoted(text.sql[token.start : token.end + 1])
-    return text.refuse("sql.syntax", f"the text cannot be read as SQL near {near}", token.start, f"write {ACCEPTED}")
+    return text.refuse("sql.syntax", f"the text cannot be read as SQL near {near}", token.start, f"write {accepted}")
