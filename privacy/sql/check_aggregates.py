@@ -22,6 +22,7 @@ from privacy.sql.names_in_scope import Scope
 from privacy.sql.refusal import Text, quoted
 from privacy.sql.written_values import written_number
 
+MAX_AGGREGATES = 64
 LOW, HIGH = Fraction(1, 200), Fraction(199, 200)  # what MIN and MAX are answered with: nobody's own value is shown
 _ASK = "ask for COUNT, SUM, AVG, VAR, STDDEV, MEDIAN, QUANTILE_CONT, MIN or MAX"
 _WRAPPED = (exp.Filter, exp.WithinGroup, exp.IgnoreNulls, exp.RespectNulls)
@@ -80,7 +81,8 @@ class Over:
                 return self._key(node, rows)
             return None
 
-        return Reader(self.scope.text, self.facts, self.stage, leaf, self.scope.context.tips)
+        context = self.scope.context
+        return Reader(context.text, self.facts, self.stage, leaf, context.tips, context.level)
 
     def _key(self, node: exp.Expr, rows: Reader) -> Expression | None:
         try:
@@ -121,6 +123,7 @@ class Exact:
     first: int
     facts: list[Facts]
     values: list[tuple[Inner, Expression | None]] = field(default_factory=list)
+    _found: dict[tuple[Inner, Expression | None], int] = field(default_factory=dict)
 
     def value(self, node: exp.Expr) -> Expression:
         """Where the value of an aggregate will stand. Raises Invalid for one that is not accepted here."""
@@ -144,10 +147,13 @@ class Exact:
             reason = "an aggregate of a subquery reads its own tables only"
             raise text.refuse_node(node, reason, "multiply by the outer value outside of the aggregate")
         asked = inner, None if argument is None else self.joined.placed(argument)
-        if asked not in self.values:
+        if asked not in self._found:
+            if len(self.values) == MAX_AGGREGATES:
+                raise text.refuse_node(node, f"more than {MAX_AGGREGATES} aggregates are asked", "ask fewer")
+            self._found[asked] = len(self.values)
             self.values.append(asked)
             self.facts.append(facts)
-        return ColumnRef(self.first + self.values.index(asked))
+        return ColumnRef(self.first + self._found[asked])
 
     def _count(self, node: exp.Count, rows: Reader) -> tuple[Inner, Expression | None]:
         self.scope.text.only(node, "this", "big_int", way_out="COUNT(*), or COUNT(x)")
@@ -170,6 +176,7 @@ class Noisy:
     facts: list[Facts]
     values: list[Asked] = field(default_factory=list)
     places: list[int] = field(default_factory=list)
+    _found: dict[Asked, int] = field(default_factory=dict)
 
     def value(self, node: exp.Expr) -> Expression:
         """Where the value of an aggregate will stand. Raises Invalid for one that is not accepted."""
@@ -192,11 +199,14 @@ class Noisy:
             None if asked.condition is None else self.joined.placed(asked.condition),
             asked.parameter,
         )
-        if placed not in self.values:
+        if placed not in self._found:
+            if len(self.values) == MAX_AGGREGATES:
+                raise self.scope.text.refuse_node(node, f"more than {MAX_AGGREGATES} aggregates are asked", "ask fewer")
+            self._found[placed] = len(self.values)
             self.values.append(placed)
             self.places.append(self.scope.text.offset_of(node))
             self.facts.append(value_facts(placed, known))
-        return ColumnRef(self.first + self.values.index(placed))
+        return ColumnRef(self.first + self._found[placed])
 
     def _asked(self, node: exp.Expr, rows: Reader) -> tuple[Asked, Facts | None]:
         kind, text = type(node), self.scope.text
@@ -214,6 +224,11 @@ class Noisy:
         if not isinstance(node.this, exp.Expr) or type(node.this) is exp.Distinct:
             raise text.refuse_node(node, f"{_name(node)}(DISTINCT …) is not accepted", f"write {_name(node)}(x)")
         argument = rows.read(node.this)
+        if kind in (exp.Min, exp.Max):
+            share = float(100 * _RANKS[kind])
+            self.scope.context.tips.append(
+                f"{_name(node)} is answered with the {share:g} % quantile: nobody's own value is shown"
+            )
         rank = _RANKS.get(kind) if rank_name is None else self._rank(node, node.args.get(rank_name))
         return Asked(_FINAL.get(kind, Aggregate.QUANTILE), argument, None, rank), rows.known(argument)
 

@@ -44,21 +44,21 @@ class Reader:
     stage: Stage
     leaf: Leaf
     tips: list[str] = field(default_factory=list)
+    level: list[int] = field(default_factory=lambda: [0])
     _known: dict[int, tuple[Expression, Facts]] = field(default_factory=dict)
-    _level: list[int] = field(default_factory=lambda: [0])
 
     def read(self, node: exp.Expr) -> Expression:
         """The checked expression. Raises Invalid with the position of what is not accepted."""
-        self._level[0] += 1
+        self.level[0] += 1
         try:
-            if self._level[0] > MAX_LEVELS:
+            if self.level[0] > MAX_LEVELS:
                 reason = f"the expression is nested more than {MAX_LEVELS} levels deep"
                 raise self.text.refuse_node(
                     node, reason, "break it into parts, with WITH or a derived table", "sql.too_deep"
                 )
             return self._read(node)
         finally:
-            self._level[0] -= 1
+            self.level[0] -= 1
 
     def condition(self, node: exp.Expr) -> Expression:
         """A checked expression that is true or false. Raises Invalid."""
@@ -362,7 +362,7 @@ def reader_of(scope: Scope, *, subqueries: bool = True) -> Reader:
             return scope.context.subquery(node, scope) if subqueries else None
         return None
 
-    return Reader(scope.text, scope.context.facts, Stage.ROW, leaf, scope.context.tips)
+    return Reader(scope.text, scope.context.facts, Stage.ROW, leaf, scope.context.tips, scope.context.level)
 
 
 def _units_compared(node: exp.Expr, scope: Scope) -> Expression | None:

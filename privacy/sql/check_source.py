@@ -122,12 +122,12 @@ def check_name(node: exp.Expr, name: str, context: Context) -> None:
         raise context.text.refuse_node(node, f"a name has 1 to {MAX_NAME} visible characters", "rename it")
 
 
-def check_different(names: list[str], node: exp.Expr, context: Context) -> None:
-    """Refuses two columns with one name."""
+def check_different(names: list[str], node: exp.Expr, context: Context, what: str = "columns") -> None:
+    """Refuses two columns (or whatever they are) with one name."""
     seen = set[str]()
     for name in names:
         if name.lower() in seen:
-            raise context.text.refuse_node(node, f"two columns are called {quoted(name)}", "rename one with AS")
+            raise context.text.refuse_node(node, f"two {what} are called {quoted(name)}", "rename one with AS")
         seen.add(name.lower())
 
 

@@ -22,6 +22,7 @@ from privacy.sql.join_order import Joined
 from privacy.sql.locality import names_units
 from privacy.sql.names_in_scope import Catalogue, Context, Scope
 from privacy.sql.refusal import Text, quoted
+from privacy.sql.relation_graph import written_out
 from privacy.sql.subqueries import subquery_of
 from privacy.sql.text import one_query
 
@@ -35,6 +36,7 @@ _CLAUSES = {
     "hint": ("a hint", "delete it"),
 }
 _UNDERSTOOD = ("with_", "expressions", "from_", "joins", "where", "group", "having", "order", "limit", "offset")
+MAX_RELATIONS = 1_000  # nodes, where whatever WITH names is written out each time that it is used
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,12 +52,23 @@ class Checked:
 def checked(sql: str, catalogue: Catalogue) -> Checked:
     """The checked query. Raises Invalid with line and column for everything that is not accepted."""
     text, select = one_query(sql)
+    try:
+        return _checked(text, select, catalogue)
+    except RecursionError:
+        way_out = "name parts of it: WITH part AS (SELECT …)"
+        raise text.refuse("sql.too_deep", "the query is nested too deeply to be read", 0, way_out) from None
+
+
+def _checked(text: Text, select: exp.Select, catalogue: Catalogue) -> Checked:
     _check_clauses(text, select)
     _check_private(text, select, catalogue)
     context = with_names(select, Context(text, catalogue, nested, subquery_of))
     scope, joined = rows_of(select, context)
     if not joined.relation.private:
         raise _no_private_table(text)
+    if written_out(joined.relation) > MAX_RELATIONS:
+        reason = f"written out, the query has more than {MAX_RELATIONS} tables, joins and selections"
+        raise text.refuse("sql.too_wide", reason, text.offset_after(TokenType.FROM), "name fewer parts more than once")
     keys = keys_of(select, scope)
     _check_keys(keys, scope, joined)
     return _Answering(select, scope, joined, keys).checked()

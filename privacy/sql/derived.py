@@ -53,6 +53,7 @@ def with_names(node: exp.Expr, context: Context) -> Context:
     if clause is None:
         return context
     context.text.only(clause, "expressions", what="WITH RECURSIVE", way_out="write WITH without RECURSIVE")
+    check_different([each.alias for each in clause.expressions], clause, context, what="queries")
     for each in clause.expressions:
         context.text.only(
             each, "this", "alias", "materialized", what="this form of WITH", way_out="WITH name AS (SELECT …)"
@@ -69,7 +70,7 @@ def rows_of(select: exp.Select, context: Context, outer: Scope | None = None) ->
     if where is not None:
         context.text.only(where, "this")
         conditions += conjuncts(reader_of(scope).condition(where.this))
-    return scope, Joiner(context.text, tuple(scope.parts), tuple(conditions)).joined()
+    return scope, Joiner(scope, tuple(conditions)).joined()
 
 
 def select_is_grouped(select: exp.Select) -> bool:
@@ -288,6 +289,7 @@ def _stacked(node: exp.Union, context: Context) -> Source:
         raise text.refuse_node(
             node, "the columns of the queries differ in type", "CAST them to one type", "sql.type_mismatch"
         ) from None
+    context.check_rows(stacked, text.offset_of(node))
     common = [each for each in laid[0].determining if all(each in other.determining for other in laid)]
     return Source(stacked, laid[0].names, tuple(common))
 

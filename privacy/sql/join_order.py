@@ -13,7 +13,7 @@ from core.errors import Invalid
 from privacy.sql.algebra import UNIT, Expand, Filter, Lookup, Relation
 from privacy.sql.expressions import Call, ColumnRef, Expression, Literal, columns_in, parts_of
 from privacy.sql.locality import Determining, implies_unit, moved
-from privacy.sql.names_in_scope import Part
+from privacy.sql.names_in_scope import Part, Scope
 from privacy.sql.refusal import Text, listed
 
 MAX_PARTS = 16
@@ -93,11 +93,20 @@ class _Chain:
 
 @dataclass(frozen=True, eq=False)
 class Joiner:
-    """Joins the parts of one FROM; `equal` are the conjuncts of WHERE and of inner joins that can be used for it."""
+    """Joins the parts of one FROM; `conditions` are the conjuncts of WHERE and of inner joins."""
 
-    text: Text
-    parts: tuple[Part, ...]
+    scope: Scope
     conditions: tuple[Expression, ...]
+
+    @property
+    def text(self) -> Text:
+        """The query's text."""
+        return self.scope.text
+
+    @property
+    def parts(self) -> list[Part]:
+        """What stands in FROM, and what subqueries have added to it."""
+        return self.scope.parts
 
     def joined(self) -> Joined:
         """All parts joined and all conditions applied. Raises Invalid where they cannot be, or not unit by unit."""
@@ -163,7 +172,9 @@ class Joiner:
         if keeps:
             used = [pair for pair in pairs if not (local and _is_unit(pair, part))]
         on = tuple((placed(pair.outer, chain.places), ColumnRef(pair.column - part.first)) for pair in used)
-        self._grow(chain, part, kind(chain.relation, part.relation, on, keeps, local))
+        relation = kind(chain.relation, part.relation, on, keeps, local)
+        self.scope.context.check_rows(relation, part.at)
+        self._grow(chain, part, relation)
         chain.used.update(pair.conjunct for pair in used if pair.conjunct is not None)
         return True
 

@@ -12,12 +12,14 @@ from dataclasses import dataclass, field, replace
 from sqlglot import exp
 
 from core.errors import Invalid
-from privacy.schema import TableSchema
+from privacy.schema import EXCESS, TableSchema
 from privacy.sql.algebra import UNIT, Relation, Scan, scan_of
 from privacy.sql.expressions import ColumnRef, Expression
 from privacy.sql.facts import Facts
 from privacy.sql.locality import Determining, determining_of, moved
 from privacy.sql.refusal import Text, listed, nearest, quoted
+
+MAX_GROWTH = 16
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,11 @@ class Catalogue:
         if len(found) > 1:
             raise ValueError(f"{listed(sorted(table.asset for table in found))} have this name")
         return found[0] if found else None
+
+    @property
+    def rows(self) -> int:
+        """The most rows that all tables together can have."""
+        return EXCESS * sum(table.schema.rows for table in self.tables)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -112,6 +119,15 @@ class Context:
     facts: list[Facts] = field(default_factory=list)
     scans: dict[str, Scan] = field(default_factory=dict)
     tips: list[str] = field(default_factory=list)
+    level: list[int] = field(
+        default_factory=lambda: [0]
+    )  # how deep the expressions are that are being read, subqueries included
+
+    def check_rows(self, relation: Relation, at: int) -> None:
+        """Refuses a relation that could have many times the rows of all tables: UNION ALL of UNION ALL doubles each time."""
+        if relation.rows > MAX_GROWTH * self.catalogue.rows:
+            reason = f"this could have more than {MAX_GROWTH} times the rows of all tables"
+            raise self.text.refuse("sql.too_wide", reason, at, "put fewer tables together, or summarise them first")
 
     def knowing(self, name: str, source: Source) -> Context:
         """The same, where WITH names one more source."""

@@ -72,7 +72,7 @@ class _Inside:
 
     def joined(self) -> Joined:
         """Its rows, without regard to the outer query's. Raises Invalid, too where they would be other units' rows."""
-        joined = Joiner(self.scope.text, tuple(self.scope.parts), tuple(self.own)).joined()
+        joined = Joiner(self.scope, tuple(self.own)).joined()
         if joined.relation.private:
             self._check_local()
         return joined
