@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import itertools
 import random
+from datetime import date
+from decimal import Decimal
 
 import duckdb
 import pyarrow as pa
 
 from privacy.sql.evaluate import evaluator
-from privacy.sql.expressions import Call, ColumnRef, Literal
+from privacy.sql.expressions import Call, ColumnRef, Literal, parts_of
 from privacy.sql.facts import DAYS, GRID, MOMENTS, Facts, Unfit
-from privacy.sql.functions import facts_of, sql_of, sql_type
+from privacy.sql.functions import FUNCTIONS, facts_of, sql_of, sql_type
 from privacy.sql.held import DAY_MICROSECONDS, Kind, shown
 
 DUCKDB = duckdb.connect(config={"threads": 1})
@@ -189,3 +191,63 @@ def calls_over(function, pools, literals=()):
         call = accepted(function, (*refs, *map(Literal, literals)), columns)
         if call is not None:
             yield call, columns
+
+
+UNITS = ("second", "minute", "hour", "day", "week", "month", "quarter", "year")
+PARTS = ("year", "quarter", "month", "week", "day", "doy", "dow", "isodow", "hour", "minute", "second")
+ANY = object()  # where an argument is any expression
+WRITTEN = {  # functions of which some arguments are written: what can stand there
+    "date_part": (PARTS, ANY),
+    "date_trunc": (UNITS, ANY),
+    "date_diff": (UNITS, ANY, ANY),
+    "date_add": (UNITS, ANY, (0, 1, -1, 12, -13, 1000, -70_000)),
+    "time_bucket": (UNITS, (1, 2, 3, 7, 100, 5000), ANY),
+    "like": (ANY, ("a%", "%b", "_", "%a_b%", "%%", "é%0", "- ")),
+    "ilike": (ANY, ("A%", "%B", "_", "%a_B%", "%%", "é%0", "- ")),
+    "replace": (ANY, ("a", "ab", "%", "0"), ("", "b", "é")),
+    "substring": (ANY, (1, 2, 5), (0, 1, 3, 30)),
+    "left": (ANY, (0, 1, 3, 30)),
+    "right": (ANY, (0, 1, 3, 30)),
+    "strpos": (ANY, ("", "a", "ab", "é", "-")),
+    "contains": (ANY, ("", "a", "ab", "é", "-")),
+    "to_decimal": (ANY, (1, 5, 18), (0, 1, 2, 5, 12)),
+    "round": (ANY, (-3, 0, 1, 2, 6, 12)),
+    "trunc": (ANY, (-3, 0, 1, 2, 6, 12)),
+    "bin": (ANY, (1, 7, 10, Decimal("0.25"), 10**6)),
+}
+LITERALS = (
+    0,
+    1,
+    -3,
+    100,
+    10**9,
+    Decimal("0.05"),
+    Decimal("-12.5"),
+    "a",
+    "%a_",
+    True,
+    date(2020, 2, 29),
+    date(9999, 12, 31),
+)
+
+
+def random_expression(pick, depth, columns):
+    """A random accepted expression over these columns; what is refused is drawn again."""
+    if depth == 0 or pick.random() < 0.1:
+        return Literal(pick.choice(LITERALS)) if pick.random() < 0.3 else ColumnRef(pick.randrange(len(columns)))
+    while True:
+        name = pick.choice(tuple(FUNCTIONS))
+        fewest, most = FUNCTIONS[name].arity
+        places = WRITTEN.get(name) or (ANY,) * min(most, fewest + pick.randrange(3))
+        args = tuple(
+            random_expression(pick, depth - 1, columns) if place is ANY else Literal(pick.choice(place))
+            for place in places
+        )
+        call = accepted(name, args, columns)
+        if call is not None:
+            return call
+
+
+def functions_in(expression):
+    """The names of all functions that an expression calls."""
+    return {part.function for part in parts_of(expression) if isinstance(part, Call)}

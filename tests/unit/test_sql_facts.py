@@ -39,7 +39,7 @@ from privacy.sql.facts import (
     text,
     united,
 )
-from privacy.sql.functions import facts_of, sql_of
+from privacy.sql.functions import facts_of, sql_of, sql_type
 from privacy.sql.held import Kind, digits_of, held, shown
 
 EDGES = [sign * (2**bits + step) for bits in (0, 1, 31, 53, 63, 126) for step in (-1, 0, 1) for sign in (-1, 1)]
@@ -282,6 +282,8 @@ def test_literals_are_emitted_with_a_type_and_without_a_way_out_of_the_quotes():
     assert emitted(datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC)) == "CAST(1000000 AS BIGINT)"
     assert emitted("it's \\'") == "'it''s \\'''"
     assert [emitted(True), emitted(None)] == ["TRUE", "NULL"]
+    with pytest.raises(Unfit, match="no type"):
+        sql_type(literal_facts(None))
 
 
 CUSTOMER = TableSchema(

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import random
 from datetime import UTC, date, datetime
 from decimal import Decimal
 
@@ -93,35 +92,6 @@ def test_the_value_is_within_its_facts_and_equal_to_duckdbs_on_every_row(name):
             check_agreement(call, columns, rows_for(columns, seed=found))
             found += 1
         assert found > before, literals
-
-
-def random_expression(pick, depth, columns):
-    """A random accepted expression over these columns; the refused ones are drawn again."""
-    if depth == 0 or pick.random() < 0.2:
-        if pick.random() < 0.3:
-            return Literal(
-                pick.choice((0, 1, -3, 100, Decimal("0.05"), Decimal("-12.5"), "a", True, date(2020, 2, 29)))
-            )
-        return ColumnRef(pick.randrange(len(columns)))
-    while True:
-        name = pick.choice(HERE)
-        fewest, most = FUNCTIONS[name].arity
-        count = min(most, fewest + pick.randrange(3))
-        args = tuple(random_expression(pick, depth - 1, columns) for _ in range(count))
-        call = accepted(name, args, columns)
-        if call is not None:
-            return call
-
-
-def test_functions_of_functions_agree_with_duckdb():
-    pick = random.Random(5)
-    calls = 0
-    for seed in range(80):
-        columns = tuple(pick.choice(POOL) for _ in range(4))
-        expression = random_expression(pick, 3, columns)
-        check_agreement(expression, columns, rows_for(columns, seed, count=40, most=60))
-        calls += isinstance(expression, Call)
-    assert calls > 50
 
 
 @pytest.mark.parametrize(

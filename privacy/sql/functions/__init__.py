@@ -101,7 +101,9 @@ def _literal_sql(literal: Literal, facts: Facts) -> str:
 
 
 def sql_type(facts: Facts) -> str:
-    """DuckDB's type of the held form of a value."""
+    """DuckDB's type of the held form of a value. Raises Unfit for NULL as written, which has none."""
+    if facts.kind is Kind.NOTHING:
+        raise Unfit("NULL alone has no type", "give it one, such as CASE WHEN FALSE THEN 0 END")
     if facts.kind is Kind.NUMBER:
         return "BIGINT" if facts.fits(SMALL_BITS) else "HUGEINT"
     return {Kind.TEXT: "VARCHAR", Kind.TRUTH: "BOOLEAN", Kind.DAY: "INTEGER", Kind.MOMENT: "BIGINT"}[facts.kind]

@@ -78,7 +78,8 @@ def _part_facts(args: Args) -> Facts:
 
 
 def _part_sql(texts: Texts, args: Args, _result: Facts) -> str:
-    return f"date_part('{unit_of(args, 'EXTRACT', tuple(PARTS))}', {as_duckdb(texts[1], args[1])})"
+    # DuckDB gives a part of NULL as written the type DOUBLE.
+    return f"CAST(date_part('{unit_of(args, 'EXTRACT', tuple(PARTS))}', {as_duckdb(texts[1], args[1])}) AS BIGINT)"
 
 
 def _part_meaning(args: Args, _result: Facts) -> Callable[..., Any]:
