@@ -21,7 +21,19 @@ from layers import digest_of, written_tar
 IMAGES = Path(__file__).resolve().parent
 # Nothing of the machine that compiles may show: no notes of the compiler, no build id, no start files of its C library.
 FLAGS = [
-    *("-std=c11", "-O3", "-fPIC", "-shared", "-fno-plt", "-fno-ident", "-nostartfiles", "-Wall", "-Wextra", "-Werror"),
+    *(
+        "-std=c11",
+        "-O3",
+        "-fPIC",
+        "-shared",
+        "-fno-plt",
+        "-fno-tree-loop-distribute-patterns",
+        "-fno-ident",
+        "-nostartfiles",
+        "-Wall",
+        "-Wextra",
+        "-Werror",
+    ),
     *("-s", "-Wl,--build-id=none", "-Wl,-z,relro,-z,now,-z,noexecstack"),
 ]
 MACHINE_FLAGS = {"x86_64": ["-march=x86-64-v2"]}

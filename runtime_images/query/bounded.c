@@ -86,7 +86,7 @@ typedef struct {
     place *order; /* entries in use, the first `ranked` with their rank, then free ones */
     uint32_t *sampled, used, ranked, last;
     uint8_t *texts;
-    uint32_t *slot, *touched, touches; /* by cell */
+    uint32_t *slot, *rejected, rejects; /* by cell; which cells were let go */
     uint32_t *head, mask;              /* by bytes: chains of entries */
     note *notes;
     uint64_t notes_used, notes_room;
@@ -373,7 +373,7 @@ static inline void sift(pass *p, set *s, uint32_t at) {
     heap[at] = moved;
 }
 
-/* Lets go of all groups of the unit but the L0 of least rank. One that returns later is worse than those, and goes again. */
+/* Brings the L0 groups of least rank to the front of s->order. */
 static void chosen(pass *p, set *s) {
     const sip unit = sip_word(sip_begun(p->sip[RANK]), unit_hash(p, s));
     place *order = s->order;
@@ -384,19 +384,26 @@ static void chosen(pass *p, set *s) {
     }
     for (uint32_t i = s->most / 2; i--;) sift(p, s, i);
     for (uint32_t i = s->most; i < s->used; i++) {
-        place worst = order[i];
-        if (worse(p, s, order[0], worst)) {
-            worst = order[0];
-            order[0] = order[i];
-            order[i] = worst;
-            sift(p, s, 0);
-        }
-        const entry *gone = &s->entries[worst.entry];
-        if (s->cells) s->slot[gone->cell] = REJECTED;
-        else {
-            uint32_t *link = &s->head[gone->address & s->mask];
-            while (*link != worst.entry) link = &s->entries[*link].next;
-            *link = gone->next;
+        if (!worse(p, s, order[0], order[i])) continue;
+        place worst = order[0];
+        order[0] = order[i];
+        order[i] = worst;
+        sift(p, s, 0);
+    }
+}
+
+/* Makes room: lets go of all groups of the unit but the chosen. One that returns is worse than those, and goes again. */
+static void let_go(pass *p, set *s) {
+    chosen(p, s);
+    for (uint32_t i = s->most; i < s->used; i++) {
+        const uint32_t e = s->order[i].entry;
+        if (s->cells) {
+            s->slot[s->entries[e].cell] = REJECTED;
+            s->rejected[s->rejects++] = s->entries[e].cell;
+        } else {
+            uint32_t *link = &s->head[s->entries[e].address & s->mask];
+            while (*link != e) link = &s->entries[*link].next;
+            *link = s->entries[e].next;
         }
     }
     s->used = s->ranked = s->most;
@@ -405,10 +412,11 @@ static void chosen(pass *p, set *s) {
 
 /* An empty entry for a group that the current unit has not got. */
 static uint32_t new_entry(pass *p, set *s) {
-    if (s->used == s->room) chosen(p, s);
+    if (s->used == s->room) let_go(p, s);
     uint32_t e = s->order[s->used++].entry;
     s->entries[e] = (entry){.log = NONE};
-    memset(s->parts + (uint64_t)e * p->lanes, 0, p->lanes * sizeof(part));
+    part *at = s->parts + (uint64_t)e * p->lanes;
+    for (const part *end = at + p->lanes; at < end; at++) *at = (part){0, 0};
     if (p->samples) memset(s->sampled + (uint64_t)e * p->measures, 0, p->measures * 4);
     return e;
 }
@@ -417,7 +425,7 @@ static uint32_t entry_of_cell(pass *p, set *s, uint32_t cell) {
     uint32_t e = s->slot[cell];
     if (e != NONE) return e;
     e = new_entry(p, s);
-    s->entries[e].cell = s->touched[s->touches++] = cell;
+    s->entries[e].cell = cell;
     return s->slot[cell] = e;
 }
 
@@ -444,18 +452,30 @@ static uint32_t entry_of_bytes(pass *p, set *s, uint32_t size) {
 static void cut_rows(pass *p, const column *values, uint64_t from, uint32_t rows) {
     for (uint32_t j = 0; j < p->lanes; j++) {
         const measure m = p->measure[p->lane[j]];
-        cut *out = p->cuts + j;
-        const uint32_t step = p->lanes;
         const column c = values[m.value];
-        for (uint32_t i = 0; i < rows; i++, out += step) {
-            int64_t value = 1;
-            if (m.kind > NONNULL) value = whole(&c, from + i, 8);
-            if (m.kind > NONNULL && m.kind < DISTINCT) value = (value < m.low ? m.low : value > m.high ? m.high : value) - m.centre;
-            if (m.kind == SQUARES) value *= value;
-            if (m.kind == BINS) value = (int64_t)(((uint64_t)value - (uint64_t)m.low) / m.step);
-            out->held = holds(&c, from + i);
-            out->value = out->held ? value : 0;
+        const uint32_t step = p->lanes;
+        cut *end = p->cuts + (uint64_t)rows * step + j, *out;
+        for (out = p->cuts + j; out < end; out += step) *out = (cut){1, 1};
+        if (m.kind > NONNULL) {
+            const uint8_t *at = c.data + 8 * from;
+            for (out = p->cuts + j; out < end; out += step, at += 8) memcpy(&out->value, at, 8);
         }
+        if (m.kind > NONNULL && m.kind < DISTINCT) {
+            const int64_t low = m.low, high = m.high, centre = m.centre;
+            for (out = p->cuts + j; out < end; out += step) {
+                int64_t value = out->value;
+                value = value < low ? low : value;
+                value = value > high ? high : value;
+                out->value = value - centre;
+            }
+        }
+        if (m.kind == SQUARES)
+            for (out = p->cuts + j; out < end; out += step) out->value *= out->value;
+        if (m.kind == BINS)
+            for (out = p->cuts + j; out < end; out += step) out->value = (int64_t)(((uint64_t)out->value - (uint64_t)m.low) / m.step);
+        if (c.validity)
+            for (uint32_t i = 0; i < rows; i++)
+                if (!holds(&c, from + i)) p->cuts[(uint64_t)i * step + j] = (cut){0, 0};
     }
 }
 
@@ -596,14 +616,19 @@ static int contributed(pass *p, set *s, uint32_t e) {
 }
 
 static int unit_ended(pass *p, set *s) {
-    if (s->used > s->most) chosen(p, s);
-    for (uint32_t i = 0; i < s->used; i++) {
+    const uint32_t kept = s->used < s->most ? s->used : s->most;
+    if (s->used > kept) chosen(p, s);
+    for (uint32_t i = 0; i < kept; i++) {
         int problem = contributed(p, s, s->order[i].entry);
         if (problem) return problem;
-        if (!s->cells) s->head[s->entries[s->order[i].entry].address & s->mask] = NONE;
     }
-    for (uint32_t i = 0; i < s->touches; i++) s->slot[s->touched[i]] = NONE;
-    s->used = s->ranked = s->touches = 0;
+    for (uint32_t i = 0; i < s->used; i++) {
+        const entry *of = &s->entries[s->order[i].entry];
+        if (s->cells) s->slot[of->cell] = NONE;
+        else s->head[of->address & s->mask] = NONE;
+    }
+    for (uint32_t i = 0; i < s->rejects; i++) s->slot[s->rejected[i]] = NONE;
+    s->used = s->ranked = s->rejects = 0;
     s->notes_used = 0;
     s->unit_hashed = 0;
     s->last = NONE;
@@ -724,10 +749,10 @@ static int read_set(reader *r, pass *p, set *s) {
     s->texts = zeros(cells ? 0 : entries * s->key_room, 1);
     s->head = nones(cells ? 0 : heads);
     s->slot = nones(cells);
-    s->touched = zeros(cells, 4);
+    s->rejected = zeros(cells, 4);
     s->cell_hash = zeros(cells, 8);
     s->cell_group = nones(cells);
-    return s->entries && s->order && s->parts && s->sampled && s->samples && s->texts && s->head && s->slot && s->touched && s->cell_hash && s->cell_group;
+    return s->entries && s->order && s->parts && s->sampled && s->samples && s->texts && s->head && s->slot && s->rejected && s->cell_hash && s->cell_group;
 }
 
 void bounded_free(void *state) {
@@ -736,7 +761,7 @@ void bounded_free(void *state) {
     for (uint32_t i = 0; i < MAX_KEYS; i++) { free(p->key[i].starts); free(p->key[i].texts); }
     for (uint32_t i = 0; i < MAX_SETS; i++) {
         set *s = &p->set[i];
-        void *all[] = {s->entries, s->parts, s->samples, s->sampled, s->order, s->texts, s->slot, s->touched, s->head, s->notes, s->cell_hash,
+        void *all[] = {s->entries, s->parts, s->samples, s->sampled, s->order, s->texts, s->slot, s->rejected, s->head, s->notes, s->cell_hash,
                        s->cell_group, s->groups, s->totals, s->arena, s->table, s->records, s->record_table};
         for (uint32_t j = 0; j < sizeof all / sizeof *all; j++) free(all[j]);
     }
@@ -839,11 +864,11 @@ static int count_rows(pass *p, set *s, const column *keys, const int32_t *units,
             e = entry_of_bytes(p, s, size);
         }
         const cut *cuts = p->cuts + (uint64_t)i * lanes;
-        part *parts = s->parts + (uint64_t)e * lanes;
+        part *to = s->parts + (uint64_t)e * lanes;
         s->entries[e].rows++;
-        for (uint32_t j = 0; j < lanes; j++) {
-            parts[j].held += cuts[j].held;
-            parts[j].sum += cuts[j].value;
+        for (const cut *of = cuts, *end = of + lanes; of < end; of++, to++) {
+            to->held += of->held;
+            to->sum += of->value;
         }
         if (p->listed && (problem = listed(p, s, e, cuts))) return problem;
     }
