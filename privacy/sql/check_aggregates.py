@@ -52,8 +52,8 @@ def is_aggregate(node: exp.Expr) -> bool:
 
 
 def has_aggregate(node: exp.Expr) -> bool:
-    """Whether a parsed part has an aggregate in it, subqueries apart."""
-    return any(map(is_aggregate, node.walk(prune=lambda each: isinstance(each, exp.Query | exp.Subquery))))
+    """Whether a parsed part has an aggregate in it, those of subqueries and of OVER (…) apart."""
+    return any(map(is_aggregate, node.walk(prune=lambda each: isinstance(each, exp.Query | exp.Subquery | exp.Window))))
 
 
 @dataclass(frozen=True, eq=False)

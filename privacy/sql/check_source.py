@@ -212,10 +212,10 @@ def _keep(part: Part, found: list[Expression], scope: Scope) -> None:
     earlier = {number for each in scope.parts if each is not part for number in each.numbers}
     for condition in found:
         pair = _pair(condition, part, earlier)
-        if columns_in(condition) <= set(part.numbers):
-            own.append(condition)
-        elif pair is not None:
+        if pair is not None:  # also with a literal: with it a key can be complete
             on.append(pair)
+        elif columns_in(condition) <= set(part.numbers):
+            own.append(condition)
         else:
             raise _unkept(part, scope)
     relation = part.relation

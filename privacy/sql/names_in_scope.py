@@ -139,7 +139,10 @@ class Context:
         if scan is None:
             scan = scan_of(len(self.scans), table.asset, table.schema, private=table.private)
             self.scans[table.asset] = scan
-        names = tuple((column.name, at) for at, column in enumerate(scan.columns))
+        places = {column.name: at for at, column in enumerate(scan.columns)}
+        names = tuple(
+            (column.name, places[column.name]) for column in table.schema.columns
+        )  # as declared: * and AS follow it
         determining = determining_of(table.asset, table.schema) if table.private else ()
         return Source(scan, names, determining, table.schema)
 
@@ -252,20 +255,18 @@ class Scope:
         return self.text.refuse_node(name, reason, f"write {listed(ways)}", code="sql.unknown_column")
 
     def _unknown(self, name: exp.Identifier, table: exp.Expr | None) -> Invalid:
-        known = [part.name for part in self.parts if part.name]
-        if table is not None and table.name.lower() not in map(str.lower, known):
+        parts = [*self.parts, *(self.outer.parts if self.outer is not None else ())]
+        called = [part.name for part in parts if part.name]
+        if table is not None and table.name.lower() not in map(str.lower, called):
             reason = f"the query has no table {quoted(table.name)} here"
-            return self.text.refuse_node(table, reason, f"the tables are {listed(known)}", code="sql.unknown_table")
-        where = "the query" if table is None else quoted(table.name)
-        if len(known) == 1 and table is None:
-            where = quoted(known[0])
-        parts = [part for part in self.parts if table is None or part.name.lower() == table.name.lower()]
+            return self.text.refuse_node(table, reason, f"the tables are {listed(called)}", code="sql.unknown_table")
+        parts = [part for part in parts if table is None or part.name.lower() == table.name.lower()]
+        where = quoted(parts[0].name) if len(parts) == 1 and parts[0].name else "the query"
         names = [each for part in parts for each, _ in part.source.names]
         close = nearest(name.name, names)
         way_out = f"did you mean {close}?" if close is not None else f"the columns are {listed(names)}"
-        return self.text.refuse(
-            "sql.unknown_column", f"{where} has no column {quoted(name.name)}", self.text.offset_of(name), way_out
-        )
+        reason = f"{where} has no column {quoted(name.name)}"
+        return self.text.refuse("sql.unknown_column", reason, self.text.offset_of(name), way_out)
 
     def _columns(self) -> str:
         return f"the columns are {listed(name for part in self.parts for name, _ in part.source.names)}"
