@@ -238,6 +238,7 @@ _REFUSED: tuple[tuple[type[exp.Expr] | tuple[type[exp.Expr], ...], str, str], ..
     ((exp.AggFunc, exp.Filter), "an aggregate is not accepted here", "aggregate in the select list, or in HAVING"),
     ((*_SUBQUERIES, exp.In), "a subquery is not accepted here", "put it into WHERE, or join it"),
     (exp.Star, "rows are never shown", "ask for keys and aggregates"),
+    ((exp.Parameter, exp.Placeholder), "a query has no parameters", "write the value"),
     (exp.Interval, "an interval stands beside a date only", "write d + INTERVAL '3' MONTH"),
     (exp.Concat, "CONCAT skips NULL", "write s || t, which is NULL where either is; COALESCE(s, '') || t skips it"),
 )
@@ -279,8 +280,10 @@ def _is(reader: Reader, node: exp.Expr) -> Expression:
     reader.text.only(node, "this", "expression")
     what, inner = node.expression, reader.read(node.this)
     if type(what) is exp.Null:
+        reader.text.only(what)
         return reader.call(node, "is_null", (inner,))
     if type(what) is exp.Boolean:
+        reader.text.only(what, "this")
         differs = reader.call(node, "is_distinct", (inner, Literal(bool(what.this))))
         return reader.call(node, "not", (differs,))
     raise reader.text.refuse_node(what, "IS is accepted with NULL, TRUE and FALSE only", "write x IS NULL, or x = 0")

@@ -114,6 +114,11 @@ class Text:
 _WORDS: dict[type[exp.Expr], tuple[TokenType, ...]] = {
     exp.Null: (TokenType.NULL,),
     exp.Boolean: (TokenType.TRUE, TokenType.FALSE),
+    exp.CurrentDate: (TokenType.CURRENT_DATE,),
+    exp.CurrentTime: (TokenType.CURRENT_TIME,),
+    exp.CurrentTimestamp: (TokenType.CURRENT_TIMESTAMP,),
+    exp.Parameter: (TokenType.PARAMETER,),
+    exp.Placeholder: (TokenType.PLACEHOLDER, TokenType.PARAMETER),
 }
 _TYPES = frozenset({TokenType.DATE, TokenType.TIMESTAMP, TokenType.TIMESTAMPTZ, TokenType.TIMESTAMPNTZ})
 
