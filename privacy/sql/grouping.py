@@ -129,9 +129,10 @@ class _Reading:
             reason = f"{quoted(at.name)} of the select list is no group key"
             raise self.scope.text.refuse_node(at, reason, "GROUP BY a column by its name")
         bare = inner.unnest()
+        alias = item.alias if isinstance(item, exp.Alias) else ""
         if isinstance(bare, exp.Column):
-            return Keyed(ColumnRef(self.scope.resolve(bare)), item.alias_or_name, at)
-        return Keyed(reader_of(self.scope, subqueries=False).read(bare), item.alias_or_name, at)
+            return Keyed(ColumnRef(self.scope.resolve(bare)), alias or bare.name, at)
+        return Keyed(reader_of(self.scope, subqueries=False).read(bare), alias, at)
 
     def _alias(self, node: exp.Expr) -> str:
         """What the select list calls an equal expression; else nothing."""
