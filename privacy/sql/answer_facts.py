@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from privacy.sql.aggregates import AVG_SCALE, Aggregate
-from privacy.sql.asked import Asked
+from privacy.sql.asked import Asked, Grouping
 from privacy.sql.ends import rescaled
 from privacy.sql.facts import Facts, number
 
@@ -22,3 +24,11 @@ def value_facts(asked: Asked, argument: Facts | None) -> Facts:
     if asked.aggregate in _INSIDE:
         return number(rescaled(argument.ends, scale - argument.scale), scale, nullable=True)
     return number((0, TOTAL), scale, nullable=True)
+
+
+def table_facts(grouping: Grouping) -> tuple[Facts, ...]:
+    """Facts of the noisy table: keys, then values. A key that is not in every grouping set is NULL in the others."""
+    several = len(grouping.sets) > 1
+    keys = [replace(facts, nullable=True) if several else facts for facts in grouping.key_facts]
+    values = map(value_facts, grouping.values, grouping.argument_facts)
+    return (*keys, *values)

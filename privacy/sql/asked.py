@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from fractions import Fraction
 from functools import cached_property
 
@@ -62,7 +63,7 @@ class Grouping:
 
 @dataclass(frozen=True)
 class Output:
-    """A column of the answer: an expression over the keys and then the values of the grouping."""
+    """A column of the answer: an expression over the keys, then the values of the grouping, then the windows."""
 
     name: str
     expression: Expression
@@ -70,16 +71,59 @@ class Output:
 
 @dataclass(frozen=True)
 class Order:
-    """One term of ORDER BY, over the keys and values of the grouping."""
+    """One term of ORDER BY."""
 
     expression: Expression
     descending: bool = False
     nulls_first: bool = False
 
 
+class WindowFunction(StrEnum):
+    """What is worked out over the rows of the noisy table that stand around each of them."""
+
+    ROW_NUMBER = "row_number"
+    RANK = "rank"
+    DENSE_RANK = "dense_rank"
+    LAG = "lag"
+    LEAD = "lead"
+    ROWS = "count_rows"
+    NONNULL = "count_values"
+    SUM = "sum"
+    AVG = "avg"
+    MIN = "min"
+    MAX = "max"
+
+
+@dataclass(frozen=True)
+class Frame:
+    """ROWS BETWEEN `before` PRECEDING AND `after` FOLLOWING; None is UNBOUNDED, 0 the current row, a negative number the other way."""
+
+    before: int | None
+    after: int | None
+
+
+@dataclass(frozen=True)
+class Window:
+    """A window function with its OVER (…), over the keys and values of the grouping.
+
+    Without a frame it is SQL's own: all rows of the partition, or with `order` those up to the last that sorts as the current one does.
+    `offset` is how many rows LAG and LEAD look away.
+    """
+
+    function: WindowFunction
+    argument: Expression | None = None
+    partition: tuple[Expression, ...] = ()
+    order: tuple[Order, ...] = ()
+    frame: Frame | None = None
+    offset: int = 1
+
+
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """What is shown: post-processing of the noisy table of `grouping`, which costs nothing."""
+    """What is shown: post-processing of the noisy table of `grouping`, which costs nothing.
+
+    `outputs` and `order` are over the keys, the values and then the `windows`; `having` is over keys and values.
+    """
 
     grouping: Grouping
     outputs: tuple[Output, ...]
@@ -87,3 +131,4 @@ class Answer:
     order: tuple[Order, ...] = ()
     limit: int | None = None
     offset: int = 0
+    windows: tuple[Window, ...] = ()
