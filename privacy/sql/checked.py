@@ -14,7 +14,7 @@ from privacy.sql.check_aggregates import Noisy, Over
 from privacy.sql.check_expression import Reader, reader_of
 from privacy.sql.check_source import check_different, check_name
 from privacy.sql.derived import MAX_OUTPUTS, nested, rows_of, with_names
-from privacy.sql.expressions import ColumnRef, Expression, columns_in
+from privacy.sql.expressions import ColumnRef, Expression, Literal, columns_in
 from privacy.sql.facts import Facts
 from privacy.sql.functions import Stage
 from privacy.sql.grouping import Keyed, Keys, keys_of
@@ -182,7 +182,7 @@ class _Answering:
     def _name(self, node: exp.Expr, at: int, expression: Expression) -> str:
         """What a column without AS is called: the column, or the aggregate and what it is of."""
         if isinstance(node, exp.Column):
-            return node.name
+            return self._declared(node)
         if isinstance(expression, ColumnRef) and expression.index < len(self.keys.keys):
             return self._key_name(expression.index)
         if not isinstance(expression, ColumnRef):
@@ -193,9 +193,16 @@ class _Answering:
             word = "count_distinct"
         if asked.parameter is not None:
             word = f"quantile_{float(asked.parameter):g}".replace(".", "_")
-        columns = list(dict.fromkeys(column.name for column in node.find_all(exp.Column)))
+        columns = list(dict.fromkeys(map(self._declared, node.find_all(exp.Column))))
         simple = isinstance(node, exp.Func) and len(columns) == 1
         return f"{word}_{columns[0]}" if simple else word
+
+    def _declared(self, node: exp.Column) -> str:
+        """A column's name as declared; of what the select list named before, as it is written."""
+        try:
+            return self.scope.called(self.scope.resolve(node))
+        except Invalid:
+            return node.name
 
     def _key_name(self, at: int) -> str:
         return self.keys.keys[at].name or f"key_{at + 1}"
@@ -210,7 +217,8 @@ class _Answering:
             raise text.refuse_node(
                 clause.expressions[MAX_OUTPUTS], f"more than {MAX_OUTPUTS} terms to sort by", "use fewer"
             )
-        return tuple(self._term(node, outputs) for node in clause.expressions)
+        terms = [self._term(node, outputs) for node in clause.expressions]
+        return tuple(term for term in terms if not isinstance(term.expression, Literal))  # a constant sorts nothing
 
     def _term(self, node: exp.Expr, outputs: tuple[Output, ...]) -> Order:
         text = self.scope.text

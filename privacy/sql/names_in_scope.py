@@ -184,6 +184,12 @@ class Scope:
         """Whether * gives this column: of columns that USING merged, the first."""
         return self._merged.get(name.lower(), number) == number
 
+    def called(self, number: int) -> str:
+        """What a column of this FROM is called, as declared or as AS spells it."""
+        part = self.owner(number)
+        names = () if part is None else part.source.names
+        return next((name for name, at in names if part is not None and part.first + at == number), "")
+
     def owner(self, number: int) -> Part | None:
         """Whose column this number is; None where it is not of this FROM."""
         return next((part for part in self.parts if number in part.numbers), None)

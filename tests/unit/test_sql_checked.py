@@ -119,6 +119,15 @@ def test_names_are_given_where_none_is():
     ]
 
 
+def test_a_name_of_the_select_list_may_be_used_after_it():
+    found = accepted("SELECT AGE AS a, a + 1 AS b, a, COUNT(*) FROM visits GROUP BY age")
+    assert [output.name for output in found.outputs] == ["a", "b", "a_2", "count"]
+    assert [output.name for output in accepted("SELECT WARD, SUM(AGE) FROM visits GROUP BY ward").outputs] == [
+        "ward",
+        "sum_age",
+    ]
+
+
 KEYS = [
     ("ward", "ward", ["ward"]),
     ("ward AS w", "w", ["w"]),
