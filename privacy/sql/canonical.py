@@ -14,8 +14,8 @@ from privacy.sql.aggregates import Aggregate, Inner
 from privacy.sql.algebra import UNIT, Constant, Expand, Filter, Lookup, Project, Relation, Scan, Stacked, Summary
 from privacy.sql.asked import Answer, Asked, Grouping, Order
 from privacy.sql.canonical_expression import literal, written
+from privacy.sql.conjuncts import conjuncts
 from privacy.sql.expressions import ColumnRef, Expression
-from privacy.sql.join_order import conjuncts
 
 _EXACT = Context(prec=200)  # ranks are written with few digits
 _INNER = {Inner.ROWS: "COUNT(*)", Inner.NONNULL: "COUNT({})", Inner.VALUES: "COUNT(DISTINCT {})"}

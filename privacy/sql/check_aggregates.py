@@ -133,6 +133,8 @@ class Exact:
         elif type(node) in _INNER:
             inner, part = _INNER[type(node)], node.this
             text.only(node, "this", way_out=f"write {inner.upper()}(x)")
+            if not isinstance(part, exp.Expr) or type(part) is exp.Distinct:
+                raise text.refuse_node(node, f"{_name(node)} takes one value here", f"write {inner.upper()}(x)")
             argument = rows.read(part)
         else:
             reason = f"{_name(node)} is not computed inside a unit"
@@ -163,6 +165,8 @@ class Exact:
             return Inner.ROWS, None
         if type(inner) is exp.Distinct:
             return Inner.VALUES, rows.read(_distinct(inner, self.scope.text))
+        if not isinstance(inner, exp.Expr):
+            raise self.scope.text.refuse_node(node, "COUNT() counts nothing", "COUNT(*), or COUNT(x)")
         return Inner.NONNULL, rows.read(inner)
 
 
@@ -222,7 +226,7 @@ class Noisy:
         rank_name = _RANKED.get(kind)
         text.only(node, "this", *((rank_name,) if rank_name else ()), way_out=f"write {_name(node)}(x)")
         if not isinstance(node.this, exp.Expr) or type(node.this) is exp.Distinct:
-            raise text.refuse_node(node, f"{_name(node)}(DISTINCT …) is not accepted", f"write {_name(node)}(x)")
+            raise text.refuse_node(node, f"{_name(node)} takes one value, without DISTINCT", f"write {_name(node)}(x)")
         argument = rows.read(node.this)
         if kind in (exp.Min, exp.Max):
             share = float(100 * _RANKS[kind])
@@ -264,6 +268,8 @@ class Noisy:
                 return Asked(Aggregate.UNITS, None), None
             argument = rows.read(part)
             return Asked(Aggregate.VALUES, argument), rows.known(argument)
+        if not isinstance(inner, exp.Expr):
+            raise self.scope.text.refuse_node(node, "COUNT() counts nothing", "COUNT(*), or COUNT(x)")
         if self._is_unit(inner):
             reason = f"{quoted(inner.name)} names the unit that is protected"
             way_out = f"COUNT(*), or COUNT(DISTINCT {quoted(inner.name)})"

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from sqlglot import exp
 
 from core.errors import Invalid
+from privacy.sql.conjuncts import flattened
 from privacy.sql.evaluate import value_of
 from privacy.sql.expressions import MAX_DEPTH, MAX_SIZE, Call, ColumnRef, Expression, Literal, depth, size
 from privacy.sql.facts import Facts, Unfit, literal_facts
@@ -215,7 +216,8 @@ class Reader:
                 rest.append(part.this)
             else:
                 parts.append(part)
-        return self.call(node, _LOGIC[kind], [self.condition(part) for part in parts])
+        name = _LOGIC[kind]
+        return self.call(node, name, flattened(name, [self.condition(part) for part in parts]))
 
     def refused(self, node: exp.Expr) -> Invalid:
         """The refusal of a part that is not accepted here."""

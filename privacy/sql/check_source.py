@@ -9,10 +9,10 @@ from sqlglot import exp
 from core.errors import Invalid
 from privacy.sql.algebra import Filter, constant_of
 from privacy.sql.check_expression import Reader, reader_of
+from privacy.sql.conjuncts import all_of, conjuncts, placed
 from privacy.sql.expressions import Call, ColumnRef, Expression, Literal, Value, columns_in
 from privacy.sql.facts import Unfit
 from privacy.sql.functions import Stage
-from privacy.sql.join_order import all_of, conjuncts, placed
 from privacy.sql.names_in_scope import Context, Part, Scope, Source
 from privacy.sql.refusal import listed, nearest, quoted
 
@@ -37,6 +37,8 @@ _KINDS = {
 
 def scope_of(select: exp.Select, context: Context, outer: Scope | None = None) -> tuple[Scope, list[Expression]]:
     """The sources of a FROM, and the conditions of its inner joins. Raises Invalid."""
+    if not select.expressions:
+        raise context.text.refuse_node(select, "the query selects nothing", "SELECT a column, or COUNT(*)")
     scope = Scope(context, outer)
     conditions = list[Expression]()
     first = select.args.get("from_")
@@ -109,6 +111,8 @@ def alias_of(alias: exp.Expr, source: Source, context: Context) -> tuple[str, So
         reason = f"{len(given)} names are given to {len(source.names)} columns"
         raise context.text.refuse_node(given[len(source.names)], reason, "give as many names as there are columns")
     for each in (alias, *given):
+        if each is not alias and not isinstance(each, exp.Identifier):
+            raise context.text.refuse_node(each, "a column is renamed by its new name alone", "AS name(x, y)")
         check_name(each, each.name, context)
     names = [each.name for each in given] + [known for known, _ in source.names[len(given) :]]
     check_different(names, node=alias, context=context)

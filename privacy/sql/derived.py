@@ -11,11 +11,12 @@ from privacy.sql.algebra import UNIT, Filter, Project, Relation, Stacked, Summar
 from privacy.sql.check_aggregates import Exact, Over, has_aggregate
 from privacy.sql.check_expression import reader_of
 from privacy.sql.check_source import alias_of, check_different, check_name, scope_of
+from privacy.sql.conjuncts import conjuncts
 from privacy.sql.expressions import ColumnRef, Expression
 from privacy.sql.facts import Unfit
 from privacy.sql.functions import Stage
 from privacy.sql.grouping import keys_of
-from privacy.sql.join_order import MAX_PARTS, Joined, Joiner, conjuncts
+from privacy.sql.join_order import MAX_PARTS, Joined, Joiner
 from privacy.sql.locality import Determining, moved, names_units
 from privacy.sql.names_in_scope import Context, Scope, Source
 from privacy.sql.refusal import quoted

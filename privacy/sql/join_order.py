@@ -6,12 +6,13 @@ than its tables have rows, and is refused with the key that is missing. docs/pro
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from core.errors import Invalid
 from privacy.sql.algebra import UNIT, Expand, Filter, Lookup, Relation
-from privacy.sql.expressions import Call, ColumnRef, Expression, Literal, columns_in, parts_of
+from privacy.sql.conjuncts import all_of, placed
+from privacy.sql.expressions import Call, ColumnRef, Expression, columns_in
 from privacy.sql.locality import Determining, implies_unit, moved
 from privacy.sql.names_in_scope import Part, Scope
 from privacy.sql.refusal import Text, listed
@@ -30,55 +31,6 @@ class Joined:
     def placed(self, expression: Expression) -> Expression:
         """An expression over numbers as one over the relation's columns."""
         return placed(expression, self.places)
-
-
-def placed(expression: Expression, places: Mapping[int, int]) -> Expression:
-    """The expression with every column n at places[n]."""
-    return substituted(expression, {number: ColumnRef(at) for number, at in places.items()})
-
-
-def substituted(expression: Expression, by: Mapping[int, Expression]) -> Expression:
-    """The expression with by[n] for every column n; shared parts stay shared."""
-    made = dict[int, Expression]()
-    for part in parts_of(expression):
-        if isinstance(part, ColumnRef):
-            made[id(part)] = by[part.index]
-        elif isinstance(part, Call):
-            made[id(part)] = Call(part.function, tuple(made[id(arg)] for arg in part.args))
-        else:
-            made[id(part)] = part
-    return made[id(expression)]
-
-
-def conjuncts(condition: Expression) -> list[Expression]:
-    """The parts that must all be true for the condition to be; what all branches of an OR share is one of them (`factored`)."""
-    found, rest = list[Expression](), [condition]
-    while rest:
-        part = rest.pop()
-        if isinstance(part, Call) and part.function == "and":
-            rest += reversed(part.args)
-        elif isinstance(part, Call) and part.function == "or":
-            found += factored(part)
-        else:
-            found.append(part)
-    return list(dict.fromkeys(found))
-
-
-def factored(either: Call) -> list[Expression]:
-    """(A and B) or (A and C) as A, (B or C); equal in three-valued logic too."""
-    branches = [conjuncts(branch) for branch in either.args]
-    common = [part for part in branches[0] if all(part in branch for branch in branches[1:])]
-    rests = [[part for part in branch if part not in common] for branch in branches]
-    if not common or not all(rests):
-        return common or [either]  # A or (A and B) is A
-    return [*common, Call("or", tuple(dict.fromkeys(all_of(rest) for rest in rests)))] if len(rests) > 1 else common
-
-
-def all_of(parts: Sequence[Expression]) -> Expression:
-    """One condition of several; TRUE of none."""
-    if not parts:
-        return Literal(value=True)
-    return parts[0] if len(parts) == 1 else Call("and", tuple(parts))
 
 
 @dataclass(eq=False)

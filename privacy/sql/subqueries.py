@@ -16,11 +16,12 @@ from privacy.sql.algebra import UNIT, Project, Relation, Summary
 from privacy.sql.check_aggregates import Exact, Over, has_aggregate
 from privacy.sql.check_expression import reader_of
 from privacy.sql.check_source import scope_of
+from privacy.sql.conjuncts import all_of, conjuncts, substituted
 from privacy.sql.derived import select_is_grouped, with_names
 from privacy.sql.expressions import Call, ColumnRef, Expression, Literal, columns_in
 from privacy.sql.facts import Unfit
 from privacy.sql.functions import Stage
-from privacy.sql.join_order import Joined, Joiner, all_of, conjuncts, substituted
+from privacy.sql.join_order import Joined, Joiner
 from privacy.sql.locality import Determining, implies_unit, moved
 from privacy.sql.names_in_scope import Scope, Source
 

@@ -18,12 +18,12 @@ from privacy.sql.algebra import (
     Summary,
     facts_over,
 )
+from privacy.sql.conjuncts import placed
 from privacy.sql.evaluate import evaluator
 from privacy.sql.expressions import Call
 from privacy.sql.functions import facts_of
 from privacy.sql.functions.rounding import half_away
 from privacy.sql.held import Kind, held, shown
-from privacy.sql.join_order import placed
 
 
 def rows_of(relation, tables):

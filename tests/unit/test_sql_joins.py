@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from privacy.sql.algebra import Expand, Filter, Lookup, Project, Scan, Summary
+from privacy.sql.conjuncts import conjuncts
 from privacy.sql.expressions import Call, ColumnRef, Literal
-from privacy.sql.join_order import conjuncts
 from privacy.sql.locality import THE_UNIT, Determining, determining_of, implies_unit, moved, names_units
 from privacy.sql.relation_graph import relations_in
 from tests.unit.clinic_catalogue import DRUGS, VISITS, accepted, refusal

@@ -6,8 +6,8 @@ import pytest
 
 from privacy.sql.aggregates import Inner
 from privacy.sql.algebra import Filter, Lookup, Scan, Summary
+from privacy.sql.conjuncts import conjuncts
 from privacy.sql.expressions import Call, ColumnRef, Literal
-from privacy.sql.join_order import conjuncts
 from tests.unit.clinic_catalogue import accepted, refusal
 from tests.unit.tpch_catalogue import TPCH
 from tests.unit.tpch_queries import QUERIES
