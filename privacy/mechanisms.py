@@ -1,6 +1,6 @@
 """The measurements that put noise on a release and name its price: one OpenDP object gives both.
 
-Proofs: docs/proofs/laplace.md, docs/proofs/gaussian.md, docs/proofs/threshold.md. OpenDP is used for noise, thresholds and
+Proofs: docs/proofs/laplace.md, docs/proofs/gaussian.md; thresholds.py has the third. OpenDP is used for noise, thresholds and
 privacy maps on integers that were bounded before; nothing weaker than its `contrib` feature is switched on.
 """
 
@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property, lru_cache
-from statistics import NormalDist
 from typing import Any, Self
 
 import opendp.domains
@@ -32,7 +31,17 @@ from privacy.scales import (
 )
 from privacy.tails import NoiseKind, half_width_of, standard_error_of
 
-__all__ = ["LARGEST_VALUE", "KeyThreshold", "Noise", "NoiseKind"]
+__all__ = [
+    "LARGEST_VALUE",
+    "Noise",
+    "NoiseKind",
+    "check_groups",
+    "check_scale",
+    "clamped",
+    "exactly",
+    "fitted_scale",
+    "root_up",
+]
 
 opendp.mod.enable_features("contrib")
 
@@ -40,7 +49,6 @@ opendp.mod.enable_features("contrib")
 LARGEST_VALUE = 2**62
 
 _LARGEST_GROUPS = 2**31
-_LARGEST_THRESHOLD = 2**61
 
 
 @dataclass(frozen=True)
@@ -59,7 +67,7 @@ class Noise:
     linf: int
 
     def __post_init__(self) -> None:
-        _check_scale(self.scale)
+        check_scale(self.scale)
         _check_bounds(self.l0, self.l1, self.l2_squared, self.linf)
 
     @classmethod
@@ -69,7 +77,7 @@ class Noise:
         Raises Invalid (`plan.sensitivity_too_large`) where no usable noise is that cheap.
         """
         _check_bounds(l0, l1, l2_squared, linf)
-        return cls(kind, _fitted_scale(kind, l1, l2_squared, share), l0, l1, l2_squared, linf)
+        return cls(kind, fitted_scale(kind, l1, l2_squared, share), l0, l1, l2_squared, linf)
 
     @cached_property
     def price(self) -> Fraction:
@@ -90,7 +98,7 @@ class Noise:
 
         Clamping cannot raise what one unit changes. Raises TypeError for anything but integers.
         """
-        return list(_vector_measurement(self.kind, self.scale)([_clamped(value) for value in values]))
+        return list(_vector_measurement(self.kind, self.scale)([clamped(value) for value in values]))
 
     def to_json(self) -> dict[str, str]:
         """A JSON object of texts (the integers may be larger than JSON numbers are exact)."""
@@ -112,104 +120,21 @@ class Noise:
         return cls(kind=NoiseKind(stored["kind"]), scale=exact(stored["scale"]), **numbers)
 
 
-@dataclass(frozen=True)
-class KeyThreshold:
-    """Shows a group key only if its noisy number of distinct units exceeds `threshold`.
-
-    One unit is counted in at most `l0` keys, once in each.
-    """
-
-    kind: NoiseKind
-    l0: int
-    scale: Fraction
-    threshold: int
-
-    def __post_init__(self) -> None:
-        _check_scale(self.scale)
-        _check_groups(self.l0)
-        if type(self.threshold) is not int or not 2 <= self.threshold <= _LARGEST_THRESHOLD:
-            raise ValueError("a threshold is an integer from 2 to 2^61")
-
-    @classmethod
-    def fit(cls, kind: NoiseKind, l0: int, share: Fraction, delta: Fraction) -> Self:
-        """The least noise and then the lowest threshold that cost at most `share` (ε or ρ) and `delta`.
-
-        Raises Invalid: `delta.too_small` where OpenDP cannot state so small a δ, `plan.sensitivity_too_large` as for noise.
-        """
-        _check_groups(l0)
-        scale = _fitted_scale(kind, l0, l0, share)
-        found = smallest(
-            lambda threshold: _threshold_price(kind, scale, threshold, l0)[1] <= delta,
-            guess=_likely_threshold(kind, scale, l0, delta),
-            low=2,
-            high=_LARGEST_THRESHOLD,
-        )
-        if found is None:
-            raise Invalid(
-                "delta.too_small",
-                f"a threshold over {l0} groups per unit cannot be shown to fail as rarely as the δ asked",
-                way_out="ask for a larger delta, or lower max_groups_per_unit",
-            )
-        return cls(kind, l0, scale, found)
-
-    @cached_property
-    def price(self) -> Fraction:
-        """What selecting costs beside δ: ε for Laplace, ρ for Gaussian; the exact value of OpenDP's map."""
-        return _threshold_price(self.kind, self.scale, self.threshold, self.l0)[0]
-
-    @cached_property
-    def delta(self) -> Fraction:
-        """The probability that a key held by one unit alone is shown; the exact value of OpenDP's map."""
-        return _threshold_price(self.kind, self.scale, self.threshold, self.l0)[1]
-
-    @property
-    def noise(self) -> Noise:
-        """The noise of one unit count, for error bars."""
-        return Noise(self.kind, self.scale, self.l0, self.l0, self.l0, 1)
-
-    def select(self, units_by_key: Mapping[bytes, int]) -> dict[bytes, int]:
-        """The noisy unit counts of the keys that pass, in order of the keys' bytes.
-
-        A key without a unit is no key. Raises TypeError for anything but bytes and integers.
-        """
-        # Keys travel as hexadecimal: OpenDP cuts a text at its first NUL, which would merge two keys.
-        counts = {_hex(key): _clamped(units) for key, units in units_by_key.items()}
-        present = {key: units for key, units in counts.items() if units > 0}
-        shown = _threshold_measurement(self.kind, self.scale, self.threshold)(present)
-        # Strictly above: OpenDP 0.16 lets the threshold itself pass but leaves it out of δ (opendp issue 2922).
-        return {bytes.fromhex(key): units for key, units in sorted(shown.items()) if units > self.threshold}
-
-    def to_json(self) -> dict[str, str]:
-        """A JSON object of texts."""
-        return {
-            "kind": self.kind.value,
-            "l0": str(self.l0),
-            "scale": text_of(self.scale),
-            "threshold": str(self.threshold),
-        }
-
-    @classmethod
-    def from_json(cls, stored: Mapping[str, Any]) -> Self:
-        """The record that `to_json` wrote; raises ValueError for anything else."""
-        if set(stored) != {"kind", "l0", "scale", "threshold"}:
-            raise ValueError("not a threshold record")
-        numbers = {name: int(stored[name]) for name in ("l0", "threshold")}
-        return cls(kind=NoiseKind(stored["kind"]), scale=exact(stored["scale"]), **numbers)
-
-
-def _check_scale(scale: Fraction) -> None:
+def check_scale(scale: Fraction) -> None:
+    """Raises ValueError for what is no scale of the grid's range."""
     # OpenDP itself accepts 0 and returns the exact values.
     if not SMALLEST_SCALE <= scale <= LARGEST_SCALE or Fraction(float(scale)) != scale:
         raise ValueError("a noise scale is a binary float from 1 to 2^56")
 
 
-def _check_groups(l0: int) -> None:
+def check_groups(l0: int) -> None:
+    """Raises ValueError for what is no number of groups that a unit can be in."""
     if type(l0) is not int or not 1 <= l0 <= _LARGEST_GROUPS:
         raise ValueError("a unit is in at least one group, and at most 2^31")
 
 
 def _check_bounds(l0: int, l1: int, l2_squared: int, linf: int) -> None:
-    _check_groups(l0)
+    check_groups(l0)
     if any(type(bound) is not int for bound in (l1, l2_squared, linf)):
         raise ValueError("sensitivities are integers")
     if not (1 <= linf <= l1 <= l0 * linf and linf**2 <= l2_squared <= l0 * linf**2):
@@ -226,19 +151,14 @@ def _too_large() -> Invalid:
     )
 
 
-def _clamped(value: int) -> int:
+def clamped(value: int) -> int:
+    """A total within ±2^62. Raises TypeError for anything but an integer."""
     if type(value) is not int:
         raise TypeError("noise is drawn on integers only")
     return max(-LARGEST_VALUE, min(LARGEST_VALUE, value))
 
 
-def _hex(key: bytes) -> str:
-    if not isinstance(key, bytes):
-        raise TypeError("group keys are bytes")
-    return key.hex()
-
-
-def _root_up(square: int) -> float:
+def root_up(square: int) -> float:
     """A float that is at least the square root, checked in exact arithmetic."""
     root = math.sqrt(square)
     while Fraction(root) ** 2 < square:
@@ -246,13 +166,15 @@ def _root_up(square: int) -> float:
     return root
 
 
-def _exactly(bound: float) -> Fraction:
+def exactly(bound: float) -> Fraction:
+    """The exact value of a bound of OpenDP's. Raises ValueError where it is not finite."""
     if not math.isfinite(bound):
         raise ValueError("OpenDP gives no finite bound for this loss")
     return Fraction(bound)
 
 
-def _fitted_scale(kind: NoiseKind, l1: int, l2_squared: int, share: Fraction) -> Fraction:
+def fitted_scale(kind: NoiseKind, l1: int, l2_squared: int, share: Fraction) -> Fraction:
+    """The least scale of the grid at which noise costs at most `share`. Raises Invalid where there is none."""
     if share <= 0:
         raise ValueError("a share of the privacy loss is above 0")
     aim = l1 / float(share) if kind is NoiseKind.LAPLACE else math.sqrt(l2_squared / (2 * float(share)))
@@ -267,22 +189,9 @@ def _fitted_scale(kind: NoiseKind, l1: int, l2_squared: int, share: Fraction) ->
     return scale_at(found)
 
 
-def _likely_threshold(kind: NoiseKind, scale: Fraction, l0: int, delta: Fraction) -> int:
-    width, failure = float(scale), max(min(float(delta) / l0, 0.4), 1e-16)
-    if kind is NoiseKind.LAPLACE:
-        return math.ceil(1 + width * math.log(1 / (2 * failure)))
-    return math.ceil(1 - width * NormalDist().inv_cdf(failure))
-
-
 def _price(kind: NoiseKind, scale: Fraction, l1: int, l2_squared: int) -> Fraction:
-    distance = l1 if kind is NoiseKind.LAPLACE else _root_up(l2_squared)
-    return _exactly(_vector_measurement(kind, scale).map(distance))
-
-
-def _threshold_price(kind: NoiseKind, scale: Fraction, threshold: int, l0: int) -> tuple[Fraction, Fraction]:
-    distance = (l0, l0, 1) if kind is NoiseKind.LAPLACE else (l0, _root_up(l0), 1.0)
-    loss, delta = _threshold_measurement(kind, scale, threshold).map(distance)
-    return _exactly(loss), _exactly(delta)
+    distance = l1 if kind is NoiseKind.LAPLACE else root_up(l2_squared)
+    return exactly(_vector_measurement(kind, scale).map(distance))
 
 
 @lru_cache(maxsize=1024)
@@ -291,13 +200,3 @@ def _vector_measurement(kind: NoiseKind, scale: Fraction) -> Any:
     if kind is NoiseKind.LAPLACE:
         return opendp.measurements.make_laplace(integers, opendp.metrics.l1_distance(T="i64"), scale=float(scale))
     return opendp.measurements.make_gaussian(integers, opendp.metrics.l2_distance(T="f64"), scale=float(scale))
-
-
-@lru_cache(maxsize=1024)
-def _threshold_measurement(kind: NoiseKind, scale: Fraction, threshold: int) -> Any:
-    counts = opendp.domains.map_domain(opendp.domains.atom_domain(T="String"), opendp.domains.atom_domain(T="i64"))
-    if kind is NoiseKind.LAPLACE:
-        distance = opendp.metrics.l01inf_distance(opendp.metrics.absolute_distance(T="i64"))
-        return opendp.measurements.make_laplace_threshold(counts, distance, float(scale), threshold)
-    distance = opendp.metrics.l02inf_distance(opendp.metrics.absolute_distance(T="f64"))
-    return opendp.measurements.make_gaussian_threshold(counts, distance, float(scale), threshold)

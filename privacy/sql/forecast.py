@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 
-from privacy.mechanisms import KeyThreshold, Noise
+from privacy.mechanisms import Noise
 from privacy.schema import TableSchema
 from privacy.sql.plan_model import Forecast, Measure, OutputColumn
 from privacy.sql.tree import Aggregate
+from privacy.thresholds import KeyThreshold
 
 
 def forecast_of(

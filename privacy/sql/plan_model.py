@@ -13,11 +13,12 @@ from typing import Any
 
 from core.units import exact, text_of
 from privacy.accountant import Accountant, Loss
-from privacy.mechanisms import KeyThreshold, Noise
+from privacy.mechanisms import Noise
 from privacy.schema import ColumnType
 from privacy.sql.keys import KeyColumn
 from privacy.sql.partials import Shape
 from privacy.sql.tree import Aggregate
+from privacy.thresholds import KeyThreshold
 
 SCHEMA = "banyan.query_plan/1"
 MAX_TOTAL = 2**62 - 1  # what any total is clamped to; the plan refuses a query whose honest totals could reach it

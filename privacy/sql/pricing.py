@@ -6,10 +6,11 @@ from fractions import Fraction
 
 from core.errors import Invalid
 from privacy.accountant import Accountant, Loss, loss_of, rho_for
-from privacy.mechanisms import KeyThreshold, Noise, NoiseKind
+from privacy.mechanisms import Noise, NoiseKind
 from privacy.schema import TableSchema
 from privacy.sql.measures import Shape
 from privacy.sql.plan_model import MeasureKind, QueryRequest
+from privacy.thresholds import KeyThreshold
 
 
 def delta_of(request: QueryRequest, schema: TableSchema, *, public: bool) -> Fraction:

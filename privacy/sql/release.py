@@ -8,12 +8,13 @@ from itertools import product
 from typing import Any, Protocol
 
 from privacy.intervals import Interval, plain_interval, ratio_intervals
-from privacy.mechanisms import KeyThreshold, Noise
+from privacy.mechanisms import Noise
 from privacy.sql.combine import Totals
 from privacy.sql.keys import decode, encode, order_of, shown
 from privacy.sql.plan_model import MAX_SHOWN, Measure, OutputColumn, QueryPlan
 from privacy.sql.tree import Aggregate
 from privacy.table import ReleasedTable
+from privacy.thresholds import KeyThreshold
 
 EXTRA_DIGITS = 6  # decimal digits of an AVG beyond those of its column
 _COUNTS = frozenset({Aggregate.ROWS, Aggregate.NONNULL, Aggregate.UNITS})

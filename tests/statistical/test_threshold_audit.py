@@ -12,7 +12,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from privacy.mechanisms import KeyThreshold, NoiseKind, _threshold_measurement
+from privacy.mechanisms import NoiseKind
+from privacy.thresholds import KeyThreshold, _threshold_measurement
 from tests.statistical.loss_audit import PROVEN, Draws, at_least, keeps_its_claim, loss_found
 
 LONE_UNITS = 500_000

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from core.errors import Invalid
 from jobs.gate import gate
 from privacy.accountant import Accountant
-from privacy.mechanisms import KeyThreshold, Noise
+from privacy.mechanisms import Noise
 from privacy.schema import Column, ColumnType, TableSchema
 from privacy.sql.release import DrawnNoise
+from privacy.thresholds import KeyThreshold
 from tests.policies_world import quick_folder
 from tests.unit.sql_world import partial_of, plan_of, write_block
 

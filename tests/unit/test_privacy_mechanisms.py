@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from core.canonical import canonical
 from core.errors import Invalid
 from core.units import text_of
-from privacy.mechanisms import LARGEST_VALUE, KeyThreshold, Noise, NoiseKind
+from privacy.mechanisms import LARGEST_VALUE, Noise, NoiseKind
 from privacy.scales import LAST_INDEX, index_near, scale_at, smallest
 from privacy.tails import half_width_of, standard_error_of
+from privacy.thresholds import KeyThreshold
 
 LAPLACE, GAUSSIAN = NoiseKind.LAPLACE, NoiseKind.GAUSSIAN
 kinds = st.sampled_from(NoiseKind)
