@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from enum import StrEnum
 
-from privacy.sql.ends import hull, multiplied, rescaled
+from privacy.sql.ends import Interval, hull, multiplied, rescaled
 from privacy.sql.facts import Facts, Unfit, number
 from privacy.sql.held import Kind
 
@@ -64,7 +64,13 @@ def inner_facts(inner: Inner, argument: Facts | None, rows: int, *, private: boo
         raise Unfit(f"{inner.upper()} adds numbers, not a {argument.kind}", "use COUNT, MIN or MAX")
     if inner is Inner.AVG:
         scale = max(argument.scale, AVG_SCALE)
-        ends = rescaled(argument.ends, scale - argument.scale)
-        return number(ends, scale, nullable=argument.nullable, of=(argument,))
-    ends = hull(argument.ends, multiplied(argument.ends, (rows, rows)))
-    return number(ends, argument.scale, nullable=argument.nullable, of=(argument,))
+        digits = scale - argument.scale
+        low, high = rescaled(sum_ends(argument, rows), digits)
+        number((2 * low - rows, 2 * high + rows), scale, nullable=True)  # what the quotient is computed from
+        return number(rescaled(argument.ends, digits), scale, nullable=argument.nullable, of=(argument,))
+    return number(sum_ends(argument, rows), argument.scale, nullable=argument.nullable, of=(argument,))
+
+
+def sum_ends(argument: Facts, rows: int) -> Interval:
+    """The ends of the sum of at least one and at most `rows` values, on their grid."""
+    return hull(argument.ends, multiplied(argument.ends, (rows, rows)))

@@ -1,0 +1,69 @@
+"""What stands between block SQL and a stored table: a view with its columns in the held form, which the runner makes of a block."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from privacy.sql.algebra import UNIT, Relation, Scan
+from privacy.sql.codes import code_type, coded, listed_texts
+from privacy.sql.facts import Facts
+from privacy.sql.functions import sql_type
+from privacy.sql.relation_graph import relations_in
+
+
+@dataclass(frozen=True)
+class ViewColumn:
+    """A column of a view: the declared column `stored`, in the held form that `facts` says, of DuckDB's `type`."""
+
+    name: str
+    stored: str
+    facts: Facts
+    type: str
+
+
+@dataclass(frozen=True)
+class CodeColumn:
+    """A column of a view: the place of a declared column's value in the list `values`, from 0."""
+
+    name: str
+    stored: str
+    values: tuple[str, ...]
+    type: str
+
+
+@dataclass(frozen=True)
+class View:
+    """What the runner makes of a stored table before block SQL reads it.
+
+    A private one has a column `u` too: INTEGER, never NULL, the unit's ordinal among all units of the block, the same in all its
+    tables; the rows of a unit lie together, in the order of `u`.
+    """
+
+    name: str
+    asset: str
+    private: bool
+    columns: tuple[ViewColumn, ...]
+    codes: tuple[CodeColumn, ...]
+
+
+def view_name(scan: Scan) -> str:
+    """What block SQL calls a stored table."""
+    return f"t{scan.table}"
+
+
+def views_of(relation: Relation) -> tuple[View, ...]:
+    """The stored tables that the relation reads, once each."""
+    carried = coded(relation)
+    return tuple(_view(part, carried[id(part)]) for part in relations_in(relation) if isinstance(part, Scan))
+
+
+def _view(scan: Scan, carried: frozenset[int]) -> View:
+    columns, codes = list[ViewColumn](), list[CodeColumn]()
+    for at, field in enumerate(scan.columns):
+        if scan.private and at == UNIT:
+            continue
+        columns.append(ViewColumn(f"c{at}", field.name, field.facts, sql_type(field.facts)))
+        if at in carried:
+            values = listed_texts(field.facts) or ()
+            codes.append(CodeColumn(f"e{at}", field.name, values, code_type(values)))
+    return View(view_name(scan), scan.asset, scan.private, tuple(columns), tuple(codes))
