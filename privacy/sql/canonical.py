@@ -12,13 +12,14 @@ from decimal import Context, Decimal
 
 from privacy.sql.aggregates import Aggregate, Inner
 from privacy.sql.algebra import UNIT, Constant, Expand, Filter, Lookup, Project, Relation, Scan, Stacked, Summary
-from privacy.sql.asked import Answer, Asked, Grouping, Order
+from privacy.sql.asked import Answer, Asked, Grouping, Order, Window, WindowFunction
 from privacy.sql.canonical_expression import literal, written
 from privacy.sql.conjuncts import conjuncts
 from privacy.sql.expressions import ColumnRef, Expression
 
 _EXACT = Context(prec=200)  # ranks are written with few digits
 _INNER = {Inner.ROWS: "COUNT(*)", Inner.NONNULL: "COUNT({})", Inner.VALUES: "COUNT(DISTINCT {})"}
+_COUNTED = {WindowFunction.ROWS: "COUNT(*)", WindowFunction.NONNULL: "COUNT({})"}
 _FINAL = {
     Aggregate.ROWS: "COUNT(*)",
     Aggregate.NONNULL: "COUNT({})",
@@ -70,10 +71,13 @@ def _asked(answer: Answer, writer: _Writer) -> str:
     rows = _rows(grouping.source, writer)
     keys = [written(key.expression, rows.names) for key in grouping.keys]
     names = [*keys, *(_aggregate(each, rows.names) for each in grouping.values)]
+    windows = [_window(each, names) for each in answer.windows]
+    having = None if answer.having is None else _conditions(answer.having, names)
+    names += windows
     items = ", ".join(f"{written(each.expression, names)} AS {_quoted(each.name)}" for each in answer.outputs)
     text = f"SELECT {items} {rows.text}{_group_by(grouping, keys)}"
-    if answer.having is not None:
-        text += f" HAVING {_conditions(answer.having, names)}"
+    if having is not None:
+        text += f" HAVING {having}"
     if answer.order:
         text += f" ORDER BY {', '.join(_term(each, names) for each in answer.order)}"
     if answer.limit is not None:
@@ -93,6 +97,28 @@ def _group_by(grouping: Grouping, keys: Sequence[str]) -> str:
 def _term(order: Order, names: Sequence[str]) -> str:
     text = written(order.expression, names) + (" DESC" if order.descending else "")
     return text + (" NULLS FIRST" if order.nulls_first else "")
+
+
+def _window(window: Window, names: Sequence[str]) -> str:
+    args = "" if window.argument is None else written(window.argument, names)
+    if window.function in (WindowFunction.LAG, WindowFunction.LEAD):
+        args += f", {window.offset}"
+    over = []
+    if window.partition:
+        over.append(f"PARTITION BY {', '.join(written(each, names) for each in window.partition)}")
+    if window.order:
+        over.append(f"ORDER BY {', '.join(_term(each, names) for each in window.order)}")
+    if window.frame is not None:
+        start, end = _end(window.frame.before, "PRECEDING"), _end(window.frame.after, "FOLLOWING")
+        over.append(f"ROWS BETWEEN {start} AND {end}")
+    call = _COUNTED.get(window.function, f"{window.function.upper()}({{}})").format(args)
+    return f"{call} OVER ({' '.join(over)})"
+
+
+def _end(rows: int | None, side: str) -> str:
+    if rows is not None and rows < 0:
+        rows, side = -rows, "FOLLOWING" if side == "PRECEDING" else "PRECEDING"
+    return "CURRENT ROW" if rows == 0 else f"{'UNBOUNDED' if rows is None else rows} {side}"
 
 
 def _aggregate(asked: Asked, names: Sequence[str]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 
@@ -56,6 +56,9 @@ def has_aggregate(node: exp.Expr) -> bool:
     return any(map(is_aggregate, node.walk(prune=lambda each: isinstance(each, exp.Query | exp.Subquery | exp.Window))))
 
 
+Windowed = tuple[Callable[[exp.Window], Expression], Sequence[Facts]]  # where windows stand, and facts of all columns
+
+
 @dataclass(frozen=True, eq=False)
 class Over:
     """Expressions over a grouping: `keys` gives the position of each key, `facts` those of keys and values as they are collected."""
@@ -67,22 +70,36 @@ class Over:
     value: Callable[[exp.Expr], Expression]
     aliases: dict[str, Expression] = field(default_factory=dict)
 
-    def reader(self, *, aliases_first: bool = False) -> Reader:
-        """Reads expressions over keys and aggregates. A name that the select list gives stands for what it names."""
+    def reader(self, *, aliases_first: bool = False, windows: Windowed | None = None) -> Reader:
+        """Reads expressions over keys and aggregates, and `windows` where they may stand.
+
+        A name that the select list gives stands for what it names.
+        """
         rows = reader_of(self.scope, subqueries=False)
         kinds = {key.function for key in self.keys if isinstance(key, Call)}
 
         def leaf(node: exp.Expr) -> Expression | None:
             if is_aggregate(node):
                 return self.value(node)
+            if isinstance(node, exp.Window) and windows is not None:
+                return windows[0](node)
             if isinstance(node, exp.Column):
-                return self._column(node, aliases_first=aliases_first)
+                found = self._column(node, aliases_first=aliases_first)
+                self._check_window(node, found, allowed=windows is not None)
+                return found
             if kinds and not isinstance(node, exp.Literal | exp.Boolean | exp.Null) and not has_aggregate(node):
                 return self._key(node, rows)
             return None
 
         context = self.scope.context
-        return Reader(context.text, self.facts, self.stage, leaf, context.tips, context.level)
+        facts = self.facts if windows is None else windows[1]
+        return Reader(context.text, facts, self.stage, leaf, context.tips, context.level)
+
+    def _check_window(self, node: exp.Column, found: Expression, *, allowed: bool) -> None:
+        """A name for a window stands only where a window could."""
+        if not allowed and any(number >= len(self.facts) for number in columns_in(found)):
+            reason = f"{quoted(node.name)} is a window function, which is worked out last"
+            raise self.scope.text.refuse_node(node, reason, "use it in the select list or in ORDER BY")
 
     def _key(self, node: exp.Expr, rows: Reader) -> Expression | None:
         try:

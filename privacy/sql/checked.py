@@ -13,6 +13,8 @@ from privacy.sql.asked import Answer, Grouping, Key, Order, Output
 from privacy.sql.check_aggregates import Noisy, Over
 from privacy.sql.check_expression import Reader, reader_of
 from privacy.sql.check_source import check_different, check_name
+from privacy.sql.check_windows import FIRST, Extended, Windows
+from privacy.sql.conjuncts import placed
 from privacy.sql.derived import MAX_OUTPUTS, nested, rows_of, with_names
 from privacy.sql.expressions import ColumnRef, Expression, Literal, columns_in
 from privacy.sql.facts import Facts
@@ -134,6 +136,9 @@ class _Answering:
         self.noisy = Noisy(scope, joined, len(keys.keys), facts)
         places = {key.expression: at for at, key in enumerate(keys.keys)}
         self.over = Over(scope, places, facts, Stage.POST, self.noisy.value)
+        extended = Extended(facts)
+        self.windows = Windows(scope.text, facts, self.over.reader(), self._ordered, extended)
+        self.windowed = self.windows.value, extended
 
     def checked(self) -> Checked:
         """The whole query. Raises Invalid."""
@@ -151,11 +156,23 @@ class _Answering:
             Key(self._key_name(at), self.joined.placed(key.expression)) for at, key in enumerate(self.keys.keys)
         )
         grouping = Grouping(self.joined.relation, keys, self.keys.sets, tuple(self.noisy.values))
-        answer = Answer(grouping, outputs, condition, order, self._count("limit"), self._count("offset") or 0)
+        answer = self._answer(grouping, outputs, condition, order)
         return Checked(answer, text, tuple(self.noisy.places), tuple(dict.fromkeys(self.scope.context.tips)))
 
+    def _answer(
+        self, grouping: Grouping, outputs: tuple[Output, ...], having: Expression | None, order: tuple[Order, ...]
+    ) -> Answer:
+        """The answer, with its windows after keys and values."""
+        first = len(grouping.keys) + len(grouping.values)
+        places = {number: number for number in range(first)}
+        places |= {number: first + number - FIRST for number in self.windows.found.values()}
+        moved = tuple(replace(output, expression=placed(output.expression, places)) for output in outputs)
+        terms = tuple(replace(term, expression=placed(term.expression, places)) for term in order)
+        limit, offset = self._count("limit"), self._count("offset") or 0
+        return Answer(grouping, moved, having, terms, limit, offset, tuple(self.windows.found))
+
     def _outputs(self) -> tuple[Output, ...]:
-        reader, found, names = self.over.reader(), list[Output](), list[str]()
+        reader, found, names = self.over.reader(windows=self.windowed), list[Output](), list[str]()
         for at, item in enumerate(self.select.expressions):
             inner = item.this if isinstance(item, exp.Alias) else item
             expression = self._output(inner, reader)
@@ -187,6 +204,8 @@ class _Answering:
             return self._key_name(expression.index)
         if not isinstance(expression, ColumnRef):
             return f"column_{at + 1}"
+        if expression.index >= FIRST:
+            return list(self.windows.found)[expression.index - FIRST].function.value
         asked = self.noisy.values[expression.index - len(self.keys.keys)]
         word = asked.aggregate.value.removesuffix("_rows").removesuffix("_values")
         if asked.aggregate is Aggregate.UNITS:
@@ -221,20 +240,22 @@ class _Answering:
         return tuple(term for term in terms if not isinstance(term.expression, Literal))  # a constant sorts nothing
 
     def _term(self, node: exp.Expr, outputs: tuple[Output, ...]) -> Order:
+        """A term of the answer's ORDER BY: an expression, or a number of the select list."""
+        inner = node.this.unnest() if isinstance(node, exp.Ordered) else None
+        if not isinstance(inner, exp.Literal) or inner.is_string:
+            return self._ordered(node, self.over.reader(aliases_first=True, windows=self.windowed))
+        number = int(inner.this) if inner.this.isdigit() and len(inner.this) <= 3 else 0
+        if not 1 <= number <= len(outputs):
+            reason = f"the select list has no number {quoted(inner.this)}"
+            raise self.scope.text.refuse_node(inner, reason, "ORDER BY a column by its name")
+        return replace(self._ordered(node, self.over.reader()), expression=outputs[number - 1].expression)
+
+    def _ordered(self, node: exp.Expr, reader: Reader) -> Order:
         text = self.scope.text
         if not isinstance(node, exp.Ordered):
             raise text.refuse_node(node, "this form of ORDER BY is not accepted", "ORDER BY x DESC")
         text.only(node, "this", "desc", "nulls_first", way_out="ORDER BY x DESC NULLS LAST")
-        inner = node.this.unnest()
-        if isinstance(inner, exp.Literal) and not inner.is_string:
-            number = int(inner.this) if inner.this.isdigit() and len(inner.this) <= 3 else 0
-            if not 1 <= number <= len(outputs):
-                reason = f"the select list has no number {quoted(inner.this)}"
-                raise text.refuse_node(inner, reason, "ORDER BY a column by its name")
-            expression = outputs[number - 1].expression
-        else:
-            expression = self.over.reader(aliases_first=True).read(inner)
-        return Order(expression, bool(node.args.get("desc")), bool(node.args.get("nulls_first")))
+        return Order(reader.read(node.this), bool(node.args.get("desc")), bool(node.args.get("nulls_first")))
 
     def _count(self, name: str) -> int | None:
         """LIMIT or OFFSET."""

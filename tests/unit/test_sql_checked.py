@@ -8,7 +8,7 @@ import pytest
 
 from core.errors import Invalid
 from privacy.sql.aggregates import Aggregate
-from privacy.sql.asked import Asked, Order
+from privacy.sql.asked import Asked, Frame, Order, Window, WindowFunction
 from privacy.sql.checked import checked
 from privacy.sql.expressions import Call, ColumnRef, Literal
 from tests.unit.clinic_catalogue import CLINIC, accepted, refusal
@@ -232,7 +232,7 @@ REFUSED = [
     ("SELECT COUNT(*) AS n, ^SUM(score) AS N FROM visits", "sql.not_allowed", "two columns are called N", "AS"),
     ("SELECT DISTINCT ^ward FROM visits", "sql.not_allowed", "SELECT DISTINCT", "GROUP BY"),
     ("SELECT COUNT(*) FROM visits QUALIFY ^age > 3", "sql.not_allowed", "QUALIFY", "HAVING"),
-    ("SELECT ^SUM(score) OVER () FROM visits", "sql.not_allowed", "OVER", "sort or limit"),
+    ("SELECT SUM(^score) OVER () FROM visits", "sql.not_allowed", "neither grouped", "COUNT(score)"),
     ("SELECT SUM(^COUNT(*)) FROM visits", "sql.not_allowed", "an aggregate is not accepted here", "HAVING"),
     ("SELECT COUNT(*) FROM visits WHERE ^COUNT(*) > 3", "sql.not_allowed", "an aggregate is not accepted here", "HAVING"),
     ("SELECT ^QUANTILE_CONT(cost, 2) FROM visits", "sql.not_allowed", "from 0 to 1", "0.9"),
@@ -254,6 +254,53 @@ REFUSED = [
     ("SELECT ward, ^COUNT(*) + ward FROM visits GROUP BY ward", "sql.type_mismatch", "takes numbers", "CAST"),
     ("SELECT COUNT(*) FROM visits ^UNION ALL SELECT COUNT(*) FROM visits", "sql.not_allowed", "one table", "FROM (SELECT"),
 ]  # fmt: skip
+
+OVER = [
+    ("SUM(^SUM(COUNT(*)) OVER ()) OVER ()", "sql.not_allowed", "OVER (…)", "sort or limit"),
+    ("^NTILE(4) OVER (ORDER BY COUNT(*))", "sql.not_allowed", "NTILE", "ROW_NUMBER"),
+    ("^FIRST_VALUE(COUNT(*)) OVER ()", "sql.not_allowed", "FIRST_VALUE", "ROW_NUMBER"),
+    ("^SUM(COUNT(*)) OVER (ORDER BY ward RANGE BETWEEN 1 PRECEDING AND CURRENT ROW)", "sql.not_allowed", "RANGE", "ROWS BETWEEN"),
+    ("^SUM(COUNT(*)) OVER (ORDER BY ward GROUPS 1 PRECEDING)", "sql.not_allowed", "GROUPS", "ROWS BETWEEN"),
+    ("^SUM(COUNT(*)) OVER (ORDER BY ward ROWS BETWEEN UNBOUNDED FOLLOWING AND CURRENT ROW)", "sql.not_allowed", "ends before", "ROWS BETWEEN"),
+    ("^SUM(COUNT(*)) OVER (ORDER BY ward ROWS age PRECEDING)", "sql.not_allowed", "number of rows", "ROWS 2 PRECEDING"),
+    ("^RANK() OVER (ORDER BY ward ROWS 1 PRECEDING)", "sql.not_allowed", "no frame", "ROWS BETWEEN"),
+    ("LAG(COUNT(*), 1, ^0) OVER (ORDER BY ward)", "sql.not_allowed", "LAG with DEFAULT", "COALESCE(LAG(x)"),
+    ("^LAG(COUNT(*), -1) OVER (ORDER BY ward)", "sql.not_allowed", "number of rows", "LAG(x, 2)"),
+    ("^LAG(COUNT(*)) IGNORE NULLS OVER (ORDER BY ward)", "sql.not_allowed", "IGNORENULLS", "ROW_NUMBER"),
+    ("^SUM(COUNT(*)) FILTER (WHERE TRUE) OVER ()", "sql.not_allowed", "FILTER", "ROW_NUMBER"),
+    ("^SUM(DISTINCT COUNT(*)) OVER ()", "sql.not_allowed", "without DISTINCT", "SUM(x)"),
+    ("^SUM(ward) OVER ()", "sql.type_mismatch", "adds numbers", "COUNT"),
+    ("RANK() OVER (ORDER BY ^age)", "sql.not_allowed", "neither grouped", "GROUP BY age"),
+    ("RANK() OVER ^w", "sql.not_allowed", "form of OVER", "ORDER BY x"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("words", "code", "reason", "way_out"), OVER)
+def test_a_window_is_refused_where_it_stands(words, code, reason, way_out):
+    found = refusal(f"SELECT ward, COUNT(*), {words} FROM visits GROUP BY ward")
+    assert found.code == code
+    assert reason in found.text
+    assert way_out in found.way_out
+
+
+def test_windows_stand_after_keys_and_values():
+    found = accepted(
+        "SELECT ward, RANK() OVER (PARTITION BY ward ORDER BY COUNT(*) DESC) AS r, LAG(SUM(age), 2) OVER (ORDER BY ward)"
+        " FROM visits GROUP BY ward ORDER BY r, SUM(SUM(age)) OVER (ORDER BY ward ROWS BETWEEN 1 PRECEDING AND 2 FOLLOWING)"
+    )
+    assert found.windows == (
+        Window(WindowFunction.RANK, None, (ColumnRef(0),), (Order(ColumnRef(1), descending=True),)),
+        Window(WindowFunction.LAG, ColumnRef(2), (), (Order(ColumnRef(0)),), None, 2),
+        Window(WindowFunction.SUM, ColumnRef(2), (), (Order(ColumnRef(0)),), Frame(1, 2)),
+    )
+    assert [output.expression for output in found.outputs] == [ColumnRef(0), ColumnRef(3), ColumnRef(4)]
+    assert found.order == (Order(ColumnRef(3)), Order(ColumnRef(5)))
+    assert [output.name for output in found.outputs] == ["ward", "r", "lag"]
+
+
+def test_a_window_is_worked_out_last():
+    sql = "SELECT ward, RANK() OVER (ORDER BY COUNT(*)) AS r FROM visits GROUP BY ward HAVING ^r < 3"
+    assert "worked out last" in refusal(sql).text
 
 
 @pytest.mark.parametrize(("sql", "code", "reason", "way_out"), REFUSED)

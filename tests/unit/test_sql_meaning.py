@@ -7,6 +7,8 @@ from collections import Counter
 import duckdb
 import pytest
 
+from privacy.sql.held import held, shown
+from privacy.sql.postprocess import post_processing
 from tests.unit.clinic_catalogue import UNITS, accepted, in_duckdb, some_tables
 from tests.unit.relation_rows import cells_of, comparable, of_one, rows_of, units_in, without
 
@@ -124,3 +126,42 @@ def test_the_rows_of_a_unit_are_a_function_of_its_own(sql):
             assert whole - Counter(rows_of(source, without(tables, UNITS, unit))) == own
             parts += own
         assert whole == parts
+
+
+BY_MONTH = "SELECT EXTRACT(month FROM seen) AS m, COUNT(*) AS n, COUNT(score) AS k"
+ANSWERS = [
+    f"{BY_MONTH} FROM visits GROUP BY m HAVING COUNT(*) > 1 AND m <> 2 ORDER BY n DESC, m",
+    f"{BY_MONTH} FROM visits GROUP BY m ORDER BY k, m DESC LIMIT 2 OFFSET 1",
+    f"{BY_MONTH}, n - k AS missing, 2 * n + 1 AS odd FROM visits GROUP BY m HAVING missing >= 0 ORDER BY missing, m",
+    f"{BY_MONTH}, CASE WHEN n > 2 THEN 'many' ELSE 'few' END AS size FROM visits GROUP BY m ORDER BY size, m",
+    f"{BY_MONTH}, ROW_NUMBER() OVER (ORDER BY COUNT(*), m) AS place FROM visits GROUP BY m ORDER BY place DESC",
+    f"{BY_MONTH}, RANK() OVER (ORDER BY n DESC), DENSE_RANK() OVER (ORDER BY n) FROM visits GROUP BY m ORDER BY m",
+    f"{BY_MONTH}, LAG(n) OVER (ORDER BY m), LEAD(n, 2) OVER (ORDER BY m DESC) FROM visits GROUP BY m ORDER BY m",
+    f"{BY_MONTH}, SUM(n) OVER (ORDER BY m), SUM(n) OVER (), MAX(n) OVER (PARTITION BY k) FROM visits GROUP BY m ORDER BY m",
+    f"{BY_MONTH}, SUM(n) OVER (ORDER BY m ROWS BETWEEN 1 PRECEDING AND CURRENT ROW) FROM visits GROUP BY m ORDER BY m",
+    f"{BY_MONTH}, MIN(n) OVER (ORDER BY m ROWS BETWEEN 1 FOLLOWING AND 2 FOLLOWING) FROM visits GROUP BY m ORDER BY m",
+    f"{BY_MONTH}, COUNT(*) OVER (ORDER BY m ROWS UNBOUNDED PRECEDING) FROM visits GROUP BY m ORDER BY m",
+    f"{BY_MONTH} FROM visits GROUP BY m ORDER BY LAG(n) OVER (ORDER BY m) NULLS FIRST, m",
+    (
+        "SELECT outcome, ward, COUNT(*) AS n FROM visits GROUP BY CUBE (outcome, ward)"
+        " ORDER BY outcome NULLS FIRST, ward DESC, n LIMIT 20"
+    ),
+    "SELECT COALESCE(outcome, '-') || '/' || ward AS place, COUNT(*) FROM visits GROUP BY outcome, ward ORDER BY place",
+]
+
+
+@pytest.mark.parametrize("sql", ANSWERS)
+def test_what_is_made_of_the_groups_is_what_the_text_says(sql, database):
+    answer = accepted(sql)
+    post = post_processing(answer)
+    for seed in SEEDS:
+        database.execute(f"USE s{seed}")
+        rows = [
+            tuple(held(value, facts.kind, facts.scale) for value, facts in zip(row, post.columns, strict=True))
+            for row in cells_of(answer.grouping, some_tables(seed))
+        ]
+        mine = [
+            tuple(shown(value, facts.kind, facts.scale) for value, facts in zip(row, post.output_facts, strict=True))
+            for row in post.shown(rows).rows
+        ]
+        assert mine == database.execute(sql).fetchall(), f"seed {seed}"
