@@ -74,13 +74,19 @@ class Views:
             types.append(code.type)
         self.database.register("stored", pa.table(arrays, names))
         columns = ", ".join(f"CAST({name} AS {kind}) AS {name}" for name, kind in zip(names, types, strict=True))
-        self.database.execute(f"CREATE TABLE {view.name} AS SELECT {columns} FROM stored")
+        self.database.execute(f'CREATE TABLE "{view.asset}" AS SELECT {columns} FROM stored')
         self.database.unregister("stored")
 
-    def rows(self, sql, *, private):
+    def use(self, relation) -> duckdb.DuckDBPyConnection:
+        """The database, its views called as the relation's block SQL calls them."""
+        for view in views_of(relation):
+            self.database.execute(f'CREATE OR REPLACE TEMP VIEW {view.name} AS SELECT * FROM "{view.asset}"')
+        return self.database
+
+    def rows(self, sql, relation):
         """What DuckDB says, the unit as its text."""
-        found = self.database.execute(sql).fetchall()
-        return [(self.units[row[0]], *row[1:]) if private else row for row in found]
+        found = self.use(relation).execute(sql).fetchall()
+        return [(self.units[row[0]], *row[1:]) if relation.private else row for row in found]
 
 
 def shift(relation) -> int:
@@ -228,11 +234,18 @@ class Trees:
         """A grouping of a private relation."""
         pick = self.pick
         source = self.relation(private=True)
-        keys = tuple(Key(f"key{at}", expression_over(pick, source, 1)) for at in range(pick.randint(0, 3)))
+        keys = tuple(Key(f"key{at}", self.key(source)) for at in range(pick.randint(0, 3)))
         places = range(len(keys))
         sets = {tuple(at for at in places if pick.random() < 0.7) for _ in range(pick.randint(1, 3))}
         asked = [self.asked(source) for _ in range(pick.randint(1, 4))]
         return Grouping(source, keys, tuple(sorted(sets)), tuple(asked))
+
+    def key(self, source):
+        places = list(range(shift(source), len(source.columns)))
+        listed = [at for at in places if listed_texts(source.columns[at].facts)]
+        if self.pick.random() < 0.3:
+            return expression_over(self.pick, source, 1)
+        return ColumnRef(self.pick.choice(listed if listed and self.pick.random() < 0.5 else places))
 
     def asked(self, source):
         pick = self.pick

@@ -2,24 +2,42 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 
+import duckdb
+import pyarrow as pa
 import pytest
 
-from privacy.sql.algebra import facts_over
-from privacy.sql.block_sql import relation_sql
+from privacy.schema import Column, ColumnType, TableSchema
+from privacy.sql.aggregates import Aggregate, Inner, inner_facts
+from privacy.sql.algebra import UNIT, Filter, Project, Scan, Stacked, Summary, constant_of, facts_over, scan_of
+from privacy.sql.asked import Asked, Grouping, Key
+from privacy.sql.block_sql import block_sql, relation_sql
+from privacy.sql.block_views import views_of
+from privacy.sql.bounds import Adds, Bounds, Measured
+from privacy.sql.expressions import Call, ColumnRef, Literal
+from privacy.sql.facts import Facts, Unfit
 from privacy.sql.functions import sql_type
 from privacy.sql.held import Kind
+from privacy.sql.interpreter import cells_of
 from privacy.sql.interpreter_rows import rows_of
-from tests.unit.clinic_catalogue import some_tables
-from tests.unit.sql_trees import Trees, Views
+from privacy.sql.partial_bytes import SetShape, Shape
+from privacy.sql.relation_graph import relations_in
+from privacy.sql.row_columns import KeyKind, key_columns, value_columns, value_places
+from privacy.sql.totals import combine
+from tests.unit.clinic_catalogue import accepted, some_tables
+from tests.unit.sql_trees import Trees, Views, scans
+from tests.unit.test_query_kernel import aggregate, compiled
+from tests.unit.test_sql_meaning import TEXTS
 
-SEEDS = range(4)
+PEOPLE = 4
+SEEDS = (2, *[seed for seed in range(9, 60) if len(some_tables(seed, PEOPLE)["clinic/visits"]) > 9][:2])
 
 
 @pytest.fixture(scope="module")
 def views():
-    return {seed: (some_tables(seed), Views(some_tables(seed))) for seed in SEEDS}
+    return {seed: (some_tables(seed, PEOPLE), Views(some_tables(seed, PEOPLE))) for seed in SEEDS}
 
 
 def counted(rows):
@@ -35,7 +53,324 @@ def test_rows_of_random_trees_are_the_interpreters(start, views):
         for tables, database in views.values():
             expected = rows_of(relation, tables)
             assert len(expected) <= relation.rows
-            assert counted(database.rows(sql, private=relation.private)) == counted(expected), (number, sql)
+            assert counted(database.rows(sql, relation)) == counted(expected), (number, sql)
         types = [sql_type(f) if f.kind is not Kind.NOTHING else '"NULL"' for f in facts_over(relation)]
-        found = [row[1] for row in database.database.execute(f"DESCRIBE {sql}").fetchall()]
+        found = [row[1] for row in database.use(relation).execute(f"DESCRIBE {sql}").fetchall()]
         assert found[int(relation.private) :] == types[int(relation.private) :], sql
+
+
+# --- The rows that the pass takes, and what it makes of them. ---------------------------------------------------------
+
+
+def instruction_of(grouping, bounds):
+    """The pass's instruction for these bounds."""
+    keys = [
+        {"kind": key.kind.value}
+        | ({"max_bytes": key.max_bytes} if key.kind is KeyKind.TEXT else {"width": key.width})
+        | ({"values": list(key.values)} if key.kind is KeyKind.CODE else {})
+        | ({"low": allowed.start, "count": len(allowed)} if allowed is not None else {})
+        for key, allowed in zip(key_columns(grouping), bounds.ranges, strict=True)
+    ]
+    names = {"low": "low", "high": "high", "centre": "centre", "step": "step", "k": "k"}
+    measures = [
+        {"kind": m.adds.value, "value": m.value} | {name: getattr(m, of) for name, of in names.items()}
+        for m in bounds.measures
+    ]
+    sets = [
+        {"keys": list(chosen), "max_groups": most, "most_groups": 10**4, "most_values": 10**4}
+        for chosen, most in zip(grouping.sets, bounds.max_groups, strict=True)
+    ]
+    return {
+        "seed": bounds.seed.hex(),
+        "max_rows": bounds.max_rows,
+        "values": len(value_columns(grouping)),
+        "keys": keys,
+        "measures": measures,
+        "sets": sets,
+    }
+
+
+def shape_of(grouping, bounds):
+    measures = tuple((m.adds.value, 0 if m.adds is Adds.DISTINCT else m.columns) for m in bounds.measures)
+    forms = {KeyKind.TRUTH: "boolean", KeyKind.INTEGER: "integer"}
+    keys = [(forms.get(key.kind, "text"), 5 + key.max_bytes) for key in key_columns(grouping)]
+    return Shape(measures, tuple(SetShape(tuple(keys[at] for at in chosen), 10**4, 10**4) for chosen in grouping.sets))
+
+
+def some_bounds(pick, grouping):
+    """Bounds that bind often, with a measure of every kind that the values allow."""
+    measures = [Measured(Adds.UNITS), Measured(Adds.ROWS)]
+    for asked, place in zip(grouping.values, value_places(grouping), strict=True):
+        if place is None:
+            continue
+        low = pick.choice((-50, 0, 1))
+        high = low + pick.choice((0, 7, 10**6))
+        measures.append(Measured(pick.choice((Adds.UNITS, Adds.NONNULL)), place))
+        if asked.aggregate is Aggregate.SUM:
+            measures.append(Measured(pick.choice((Adds.SUM, Adds.SQUARES)), place, low, high, pick.choice((0, 3))))
+            measures.append(Measured(Adds.BINS, place, low, high, step=(high - low) // 5 + 1))
+        if asked.aggregate is Aggregate.VALUES:
+            measures.append(Measured(Adds.DISTINCT, place, k=pick.choice((1, 2, 9))))
+    ranges = tuple(
+        range(low := pick.choice((-3, 0)), low + pick.choice((4, 40)))
+        if key.kind is KeyKind.INTEGER and pick.random() < 0.3
+        else None
+        for key in key_columns(grouping)
+    )
+    most = tuple(pick.choice((1, 2, 50)) for _ in grouping.sets)
+    return Bounds(most, pick.choice((1, 2, 50)), tuple(measures), pick.randbytes(16), ranges)
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory):
+    return aggregate.load(compiled(tmp_path_factory.mktemp("pass"), "-O1"))
+
+
+def accepted_grouping(trees):
+    """A grouping whose keys and values have a form for the pass."""
+    while True:
+        try:
+            grouping = trees.grouping()
+            block_sql(grouping)
+        except Unfit:
+            continue
+        return grouping
+
+
+def batches_of(database, sql):
+    return database.sql(sql).to_arrow_reader(64)
+
+
+@pytest.mark.parametrize("start", range(0, 120, 20))
+def test_the_pass_over_block_sql_gives_the_interpreters_cells(start, views, library):
+    for number in range(start, start + 20):
+        trees = Trees(number)
+        grouping = accepted_grouping(trees)
+        bounds = some_bounds(trees.pick, grouping)
+        for tables, database in views.values():
+            with aggregate.Pass(library, instruction_of(grouping, bounds)) as running:
+                units = pa.array(database.units, pa.string())
+                running.block(len(units), units, batches_of(database.use(grouping.source), block_sql(grouping)))
+                totals = combine([running.partial()], shape_of(grouping, bounds))
+            found = tuple(dict(zip(part.keys, map(tuple, part.values.tolist()), strict=True)) for part in totals.sets)
+            assert found == cells_of(grouping, tables, bounds), (number, block_sql(grouping))
+
+
+def test_rows_are_sorted_by_unit_exactly_where_they_do_not_come_so():
+    orders = set()
+    for number in range(150):
+        grouping = accepted_grouping(Trees(number))
+        plain = all(isinstance(part, Scan | Filter | Project) for part in relations_in(grouping.source))
+        orders.add(plain)
+        assert block_sql(grouping).endswith(" ORDER BY u") != plain
+    assert orders == {True, False}
+
+
+@pytest.mark.parametrize("sql", TEXTS)
+def test_rows_of_checked_texts_are_the_interpreters(sql, views):
+    relation = accepted(sql).grouping.source
+    for tables, database in views.values():
+        assert counted(database.rows(relation_sql(relation), relation)) == counted(rows_of(relation, tables))
+
+
+MISTAKES = {
+    "no unit in a join": ("a.u = b.u", "TRUE"),
+    "rows not kept": ("LEFT JOIN", "JOIN"),
+    "rows kept": (" AS a JOIN", " AS a LEFT JOIN"),
+    "equal rows once": ("UNION ALL", "UNION"),
+    "NULL as a value": ("count(c", "count(*) + 0 * count(c"),
+    "each value as often as it comes": ("count(DISTINCT ", "count("),
+    "the greatest for the least": ("min(", "max("),
+    "a place too far": ("e2 = CAST(", "e2 = 1 + CAST("),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_planted_mistake_is_found(name, views):
+    old, new = MISTAKES[name]
+    for number in range(400):
+        relation = Trees(number).relation()
+        sql = relation_sql(relation)
+        if old not in sql:
+            continue
+        for tables, database in views.values():
+            try:
+                found = database.rows(sql.replace(old, new), relation)
+            except duckdb.Error:
+                continue
+            if counted(found) != counted(rows_of(relation, tables)):
+                return
+    pytest.fail("no random tree told the mistake")
+
+
+# --- What is written. ------------------------------------------------------------------------------------------------
+
+
+def sql_of_text(text):
+    return block_sql(accepted(text).grouping)
+
+
+@pytest.mark.parametrize(
+    ("text", "sql"),
+    [
+        ("SELECT COUNT(*) FROM visits", "SELECT u FROM t0"),
+        (
+            "SELECT ward, SUM(score) FROM visits WHERE outcome = 'good' GROUP BY ward",
+            "WITH r0 AS (SELECT * FROM t0 WHERE (e3 = CAST(0 AS BIGINT))) SELECT u, e2 AS k0, CAST(c5 AS BIGINT) AS v0 FROM r0",
+        ),
+        (
+            "SELECT outcome, COUNT(*) FROM visits WHERE outcome IN ('bad', 'ugly') AND ward IS NOT NULL GROUP BY outcome",
+            "WITH r0 AS (SELECT * FROM t0 WHERE ((e3 IN (CAST(1 AS BIGINT), CAST(-1 AS BIGINT))) AND (NOT (e2 IS NULL)))) SELECT u, e3 AS k0 FROM r0",
+        ),
+        (
+            "SELECT urgent, COUNT(*) FILTER (WHERE age > 3) FROM visits GROUP BY urgent",
+            "SELECT u, CAST(c7 AS SMALLINT) AS k0, CASE WHEN (c4 > CAST(3 AS BIGINT)) THEN CAST(0 AS BIGINT) END AS v0 FROM t0",
+        ),
+    ],
+)
+def test_plain_queries_are_written_plainly(text, sql):
+    assert sql_of_text(text) == sql
+
+
+def test_values_that_differ_in_argument_or_filter_have_columns_of_their_own():
+    text = (
+        "SELECT SUM(score), AVG(score), COUNT(score), COUNT(*), COUNT(DISTINCT patient), SUM(score) FILTER (WHERE age > 3),"
+        " COUNT(*) FILTER (WHERE age > 3), COUNT(note) FROM visits"
+    )
+    grouping = accepted(text).grouping
+    assert value_places(grouping) == (0, 0, 0, None, None, 1, 2, 3)
+    assert block_sql(grouping).count(" AS v") == 4
+
+
+def hostile_names(pick, count):
+    """Names that would do something if they were written."""
+    pieces = (
+        '"',
+        "'",
+        ";",
+        "--",
+        "/*",
+        "*/",
+        " ",
+        "DROP TABLE t0",
+        "u",
+        "c1",
+        "r0",
+        "t0",
+        "é",
+        "\\",
+        "$$",
+        "SELECT",
+        "%",
+        "(",
+        ")",
+        "`",
+        ",",
+    )
+    found = []
+    while len(found) < count:
+        name = f"{''.join(pick.choice(pieces) for _ in range(pick.randint(1, 6)))}{len(found)}"
+        found.append(name)
+    return found
+
+
+def test_no_name_of_the_text_is_written():
+    pick = random.Random(1)
+
+    def written(names):
+        quoted = ['"' + name.replace('"', '""') + '"' for name in names]
+        a, b, c, d, e = quoted
+        text = (
+            f"WITH {a} AS (SELECT patient, ward AS {b}, SUM(score) AS {c} FROM visits GROUP BY patient, ward)"
+            f" SELECT {e}.{b} AS {d}, SUM({c}) AS {a}, COUNT(*) AS {b} FROM {a} AS {e}"
+            f" LEFT JOIN wards ON {b} = name GROUP BY {e}.{b}"
+        )
+        return sql_of_text(text)
+
+    plain = written("vwxyz")
+    for _ in range(200):
+        assert written(hostile_names(pick, 5)) == plain
+
+
+def test_no_declared_name_is_written():
+    pick = random.Random(2)
+    plain = None
+    for _ in range(20):
+        unit, *names = hostile_names(pick, 4)
+        columns = (Column(unit, ColumnType.STRING), *(Column(name, ColumnType.INT) for name in names))
+        scan = scan_of(0, "a/b", TableSchema(names[0], unit, columns, 10, 10), private=True)
+        source = Project(Filter(scan, Call("gt", (ColumnRef(1), ColumnRef(2)))), (ColumnRef(3),), (names[0],))
+        grouping = Grouping(source, (Key(names[1], ColumnRef(1)),), ((0,),), (Asked(Aggregate.ROWS, None),))
+        plain = plain or block_sql(grouping)
+        assert block_sql(grouping) == plain
+        (view,) = views_of(source)
+        assert [column.stored for column in view.columns] == names
+
+
+def test_a_literal_is_a_value_whatever_it_says(views):
+    hostile = "'; DROP TABLE t0; --"
+    values = constant_of(((1, hostile), (2, "\\'"), (3, "🦆")), ("n", "s"))
+    (_, database), *_ = views.values()
+    assert sorted(database.rows(relation_sql(values), values)) == [(1, hostile), (2, "\\'"), (3, "🦆")]
+    kept = Filter(values, Call("eq", (ColumnRef(1), Literal(hostile))))
+    assert database.rows(relation_sql(kept), kept) == [(1, hostile)]
+
+
+def test_the_unit_is_never_a_value():
+    visits = scans()["clinic/visits"]
+    for relation in (
+        Project(visits, (ColumnRef(UNIT),), ("x",)),
+        Filter(visits, Call("is_null", (ColumnRef(UNIT),))),
+        Summary(visits, (ColumnRef(UNIT),), (), ("x",)),
+    ):
+        with pytest.raises(ValueError, match="the unit"):
+            relation_sql(relation)
+
+
+def test_a_relation_that_is_read_twice_is_written_once():
+    visits = scans()["clinic/visits"]
+    relation = Project(visits, (ColumnRef(1),), ("visit",))
+    for _ in range(12):
+        relation = Stacked((relation, relation))
+    assert relation_sql(relation).count(" AS (") == 13
+
+
+# --- The ends of what is accepted. -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("top", [2**99, 2**98 + 1])
+def test_exact_aggregates_of_the_widest_numbers_are_exact(top, views):
+    rows = ((1, top), (1, top - 1), (1, -top), (2, -top), (2, 1 - top), (3, 1), (3, 2), (3, 2))
+    values = constant_of(rows, ("n", "x"))
+    inner = (Inner.SUM, Inner.AVG, Inner.MIN, Inner.MAX, Inner.VALUES)
+    summary = Summary(values, (ColumnRef(0),), tuple((each, ColumnRef(1)) for each in inner), ("n", *inner))
+    (_, database), *_ = views.values()
+    assert counted(database.rows(relation_sql(summary), summary)) == counted(rows_of(summary, {}))
+
+
+def test_an_average_whose_sum_could_wrap_is_refused():
+    wide = Facts(Kind.NUMBER, 0, -(2**90), 2**90)
+    assert inner_facts(Inner.AVG, wide, 1000, private=True).scale == 6
+    with pytest.raises(Unfit):
+        inner_facts(Inner.AVG, wide, 10**6, private=True)
+
+
+def test_a_wide_value_is_cut_to_what_a_column_holds_and_a_wide_key_refused():
+    schema = TableSchema("t", "unit", (Column("unit", ColumnType.STRING), Column("x", ColumnType.INT)), 10, 10)
+    scan = scan_of(0, "a/t", schema, private=True)
+    wide = Call("times", (ColumnRef(1), ColumnRef(1)))
+    asked = Grouping(scan, (), ((),), (Asked(Aggregate.SUM, Call("minus", (wide, ColumnRef(1)))),))
+    with duckdb.connect() as database:
+        for x in (2**53 - 1, 3, -1, 1 - 2**53):
+            database.execute(f"CREATE OR REPLACE VIEW t0 AS SELECT 0::INTEGER AS u, {x}::BIGINT AS c1")
+            assert database.execute(block_sql(asked)).fetchall() == [(0, min(x * x - x, 2**63 - 1))]
+    with pytest.raises(Unfit, match="63 bits"):
+        block_sql(Grouping(scan, (Key("x", wide),), ((0,),), (Asked(Aggregate.ROWS, None),)))
+    with pytest.raises(Unfit, match="DISTINCT"):
+        block_sql(Grouping(scan, (), ((),), (Asked(Aggregate.VALUES, wide),)))
+
+
+def test_distinct_texts_are_counted_of_a_list_alone():
+    with pytest.raises(Unfit, match="DISTINCT"):
+        sql_of_text("SELECT COUNT(DISTINCT note) FROM visits")
+    assert sql_of_text("SELECT COUNT(DISTINCT ward) FROM visits").endswith("SELECT u, CAST(e2 AS BIGINT) AS v0 FROM t0")
