@@ -10,7 +10,7 @@ from sqlglot import exp
 from core.errors import Invalid
 from privacy.sql.conjuncts import flattened
 from privacy.sql.evaluate import value_of
-from privacy.sql.expressions import MAX_DEPTH, MAX_SIZE, Call, ColumnRef, Expression, Literal, depth, size
+from privacy.sql.expressions import MAX_DEPTH, MAX_SIZE, Call, ColumnRef, Expression, Literal, Value, depth, size
 from privacy.sql.facts import Facts, Unfit, literal_facts
 from privacy.sql.functions import FUNCTIONS, Stage, facts_of
 from privacy.sql.held import Kind
@@ -47,6 +47,7 @@ class Reader:
     tips: list[str] = field(default_factory=list)
     level: list[int] = field(default_factory=lambda: [0])
     _known: dict[int, tuple[Expression, Facts]] = field(default_factory=dict)
+    _sets: dict[int, tuple[tuple[Value, ...], frozenset[Value]]] = field(default_factory=dict)
 
     def read(self, node: exp.Expr) -> Expression:
         """The checked expression. Raises Invalid with the position of what is not accepted."""
@@ -193,8 +194,10 @@ class Reader:
         if listed_values is None or any(self.known(arg).kind is not Kind.TEXT for arg in args):
             return
         written = [(part, arg.value) for part, arg in zip(parts, args, strict=True) if isinstance(arg, Literal)]
-        there = set(listed_values)
-        never = [(part, value) for part, value in written if value not in there]
+        known = self._sets.get(id(listed_values))
+        if known is None or known[0] is not listed_values:
+            known = self._sets[id(listed_values)] = listed_values, frozenset(listed_values)
+        never = [(part, value) for part, value in written if value not in known[1]]
         ways = f"the values are {listed(repr(value) for value in listed_values)}"
         if never and len(never) == len(written):
             part, value = never[0]

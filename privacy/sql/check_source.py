@@ -199,10 +199,7 @@ def _using(name: exp.Expr, scope: Scope, before: list[Part], part: Part) -> Expr
     if not isinstance(name, exp.Identifier):
         raise scope.text.refuse_node(name, "USING takes names of columns", "USING (x)")
     column = exp.Column(this=name)
-    earlier = Scope(scope.context)
-    earlier.parts = before
-    later = Scope(scope.context)
-    later.parts = [part]
+    earlier, later = scope.part_of(before), scope.part_of([part])
     first, second = ColumnRef(earlier.resolve(column)), ColumnRef(later.resolve(column))
     if scope.is_unit(first.index) != scope.is_unit(second.index):
         raise scope.unit_refused(column)

@@ -42,8 +42,9 @@ def conjuncts(condition: Expression) -> list[Expression]:
 def factored(either: Call) -> list[Expression]:
     """(A and B) or (A and C) as A, (B or C); equal in three-valued logic too."""
     branches = [conjuncts(branch) for branch in either.args]
-    common = [part for part in branches[0] if all(part in branch for branch in branches[1:])]
-    rests = [[part for part in branch if part not in common] for branch in branches]
+    shared = set(branches[0]).intersection(*branches[1:])
+    common = [part for part in branches[0] if part in shared]
+    rests = [[part for part in branch if part not in shared] for branch in branches]
     if not common or not all(rests):
         return common or [either]  # A or (A and B) is A
     different = tuple(dict.fromkeys(flattened("or", [all_of(rest) for rest in rests])))

@@ -176,6 +176,14 @@ class Scope:
         """Says on what a part is LEFT JOINed, and which of its rows are."""
         self.parts[self.parts.index(part)] = replace(part, kept_on=kept_on, source=source or part.source)
 
+    def part_of(self, parts: list[Part]) -> Scope:
+        """A scope of these parts of it alone, with what USING has merged of them."""
+        found = Scope(self.context)
+        found.parts = parts
+        numbers = {number for part in parts for number in part.numbers}
+        found._merged = {name: number for name, number in self._merged.items() if number in numbers}
+        return found
+
     def merge(self, name: str, number: int) -> None:
         """USING (name): the name alone means this column, not the other side's equal one."""
         self._merged[name.lower()] = number

@@ -211,7 +211,10 @@ def _summary(inside: _Inside, joined: Joined, values: tuple[tuple[Inner, Express
 def _in(node: exp.In, scope: Scope) -> Expression:
     text = scope.text
     text.only(node, "this", "query", way_out="write x IN (SELECT y FROM …)")
-    query, asked = node.args["query"].unnest(), node.this.unnest()
+    query, asked = node.args["query"], node.this.unnest()
+    while isinstance(query, exp.Subquery):
+        text.only(query, "this")
+        query = query.this
     if isinstance(asked, exp.Tuple):
         raise text.refuse_node(asked, "IN compares one value", "write EXISTS (SELECT * FROM … WHERE a = x AND b = y)")
     inside, item, value = _listed(query, scope)

@@ -41,6 +41,10 @@ TEXTS = [
     "SELECT COUNT(*), SUM(doses) FROM visits v JOIN drugs d ON v.visit = d.visit WHERE v.note = d.drug",
     "SELECT COUNT(*), SUM(doses), SUM(weight) FROM people, visits v, drugs d WHERE v.visit = d.visit AND person = patient",
     "SELECT COUNT(*), SUM(doses) FROM visits JOIN drugs USING (visit) WHERE visit > 2",
+    (
+        "SELECT COUNT(*), SUM(m) FROM visits JOIN drugs USING (visit)"
+        " JOIN (SELECT visit, MAX(doses) AS m FROM drugs GROUP BY visit) z USING (visit)"
+    ),
     "SELECT beds, COUNT(*) FROM visits JOIN wards ON ward = name GROUP BY beds",
     "SELECT beds, COUNT(*) FROM visits LEFT JOIN wards ON ward = name AND beds > 2 GROUP BY beds",
     (

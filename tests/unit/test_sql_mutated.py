@@ -89,7 +89,7 @@ def is_comparable(answer) -> bool:
     """Whether the answer is exactly its groups: nothing is left out of them and nothing computed from them."""
     exact = {Aggregate.ROWS, Aggregate.NONNULL, Aggregate.UNITS, Aggregate.VALUES, Aggregate.SUM}
     plain = all(isinstance(output.expression, ColumnRef) for output in answer.outputs)
-    whole = answer.having is None and answer.limit is None and not answer.offset
+    whole = answer.having is None and answer.limit is None and not answer.offset and not answer.windows
     return plain and whole and all(asked.aggregate in exact for asked in answer.grouping.values)
 
 

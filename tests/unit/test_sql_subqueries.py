@@ -126,6 +126,7 @@ REFUSED = [
     ("EXISTS (SELECT * FROM wards WHERE name = ward LIMIT ^1)", "sql.not_allowed", "part of a subquery", "WHERE"),
     ("EXISTS (SELECT * FROM drugs d WHERE d.visit = v.visit AND EXISTS (SELECT * FROM people WHERE ^person = patient))", "sql.not_allowed", "reads both", "by ="),
     ("^score NOT IN (SELECT beds FROM wards)", "sql.not_allowed", "neither true nor false", "NOT EXISTS"),
+    ("visit IN ((SELECT visit FROM drugs) LIMIT ^1)", "sql.not_allowed", "LIMIT", ""),
     ("(^visit, age) IN (SELECT visit, doses FROM drugs)", "sql.not_allowed", "one value", "EXISTS"),
     ("visit IN (SELECT ^visit, doses FROM drugs)", "sql.not_allowed", "one column", "SELECT one column"),
     ("visit IN (SELECT ^v.age FROM drugs)", "sql.not_allowed", "its own tables", "EXISTS"),
