@@ -22,13 +22,16 @@ from privacy.sql.algebra import (
     scan_of,
 )
 from privacy.sql.asked import Asked, Grouping, Key
+from privacy.sql.block_sql import block_sql
 from privacy.sql.block_views import views_of
+from privacy.sql.bounds import Adds, Bounds, Measured
 from privacy.sql.codes import listed_texts
 from privacy.sql.expressions import Call, ColumnRef, Literal
 from privacy.sql.facts import Unfit
 from privacy.sql.functions import FUNCTIONS, facts_of
 from privacy.sql.held import Kind, held
 from privacy.sql.join_order import placed
+from privacy.sql.row_columns import KeyKind, key_columns, value_places
 from tests.unit.clinic_catalogue import CLINIC, UNITS
 from tests.unit.relation_rows import units_in
 from tests.unit.sql_functions_world import ARROW, random_expression
@@ -259,3 +262,38 @@ class Trees:
             if aggregate is not Aggregate.SUM or kind is Kind.NUMBER:
                 return Asked(aggregate, argument, condition)
             aggregate = Aggregate.NONNULL if pick.random() < 0.1 else aggregate
+
+
+def accepted_grouping(trees):
+    """A grouping whose keys and values have a form for the pass."""
+    while True:
+        try:
+            grouping = trees.grouping()
+            block_sql(grouping)
+        except Unfit:
+            continue
+        return grouping
+
+
+def some_bounds(pick, grouping):
+    """Bounds that bind often, with a measure of every kind that the values allow."""
+    measures = [Measured(Adds.UNITS), Measured(Adds.ROWS)]
+    for asked, place in zip(grouping.values, value_places(grouping), strict=True):
+        if place is None:
+            continue
+        low = pick.choice((-50, 0, 1))
+        high = low + pick.choice((0, 7, 10**6))
+        measures.append(Measured(pick.choice((Adds.UNITS, Adds.NONNULL)), place))
+        if asked.aggregate is Aggregate.SUM:
+            measures.append(Measured(pick.choice((Adds.SUM, Adds.SQUARES)), place, low, high, pick.choice((0, 3))))
+            measures.append(Measured(Adds.BINS, place, low, high, step=(high - low) // 5 + 1))
+        if asked.aggregate is Aggregate.VALUES:
+            measures.append(Measured(Adds.DISTINCT, place, k=pick.choice((1, 2, 9))))
+    ranges = tuple(
+        range(low := pick.choice((-3, 0)), low + pick.choice((4, 40)))
+        if key.kind is KeyKind.INTEGER and pick.random() < 0.3
+        else None
+        for key in key_columns(grouping)
+    )
+    most = tuple(pick.choice((1, 2, 50)) for _ in grouping.sets)
+    return Bounds(most, pick.choice((1, 2, 50)), tuple(measures), pick.randbytes(16), ranges)

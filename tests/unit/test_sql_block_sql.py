@@ -15,7 +15,7 @@ from privacy.sql.algebra import UNIT, Filter, Project, Scan, Stacked, Summary, c
 from privacy.sql.asked import Asked, Grouping, Key
 from privacy.sql.block_sql import block_sql, relation_sql
 from privacy.sql.block_views import views_of
-from privacy.sql.bounds import Adds, Bounds, Measured
+from privacy.sql.bounds import Adds
 from privacy.sql.expressions import Call, ColumnRef, Literal
 from privacy.sql.facts import Facts, Unfit
 from privacy.sql.functions import sql_type
@@ -27,7 +27,7 @@ from privacy.sql.relation_graph import relations_in
 from privacy.sql.row_columns import KeyKind, key_columns, value_columns, value_places
 from privacy.sql.totals import combine
 from tests.unit.clinic_catalogue import accepted, some_tables
-from tests.unit.sql_trees import Trees, Views, scans
+from tests.unit.sql_trees import Trees, Views, accepted_grouping, scans, some_bounds
 from tests.unit.test_query_kernel import aggregate, compiled
 from tests.unit.test_sql_meaning import TEXTS
 
@@ -97,44 +97,9 @@ def shape_of(grouping, bounds):
     return Shape(measures, tuple(SetShape(tuple(keys[at] for at in chosen), 10**4, 10**4) for chosen in grouping.sets))
 
 
-def some_bounds(pick, grouping):
-    """Bounds that bind often, with a measure of every kind that the values allow."""
-    measures = [Measured(Adds.UNITS), Measured(Adds.ROWS)]
-    for asked, place in zip(grouping.values, value_places(grouping), strict=True):
-        if place is None:
-            continue
-        low = pick.choice((-50, 0, 1))
-        high = low + pick.choice((0, 7, 10**6))
-        measures.append(Measured(pick.choice((Adds.UNITS, Adds.NONNULL)), place))
-        if asked.aggregate is Aggregate.SUM:
-            measures.append(Measured(pick.choice((Adds.SUM, Adds.SQUARES)), place, low, high, pick.choice((0, 3))))
-            measures.append(Measured(Adds.BINS, place, low, high, step=(high - low) // 5 + 1))
-        if asked.aggregate is Aggregate.VALUES:
-            measures.append(Measured(Adds.DISTINCT, place, k=pick.choice((1, 2, 9))))
-    ranges = tuple(
-        range(low := pick.choice((-3, 0)), low + pick.choice((4, 40)))
-        if key.kind is KeyKind.INTEGER and pick.random() < 0.3
-        else None
-        for key in key_columns(grouping)
-    )
-    most = tuple(pick.choice((1, 2, 50)) for _ in grouping.sets)
-    return Bounds(most, pick.choice((1, 2, 50)), tuple(measures), pick.randbytes(16), ranges)
-
-
 @pytest.fixture(scope="module")
 def library(tmp_path_factory):
     return aggregate.load(compiled(tmp_path_factory.mktemp("pass"), "-O1"))
-
-
-def accepted_grouping(trees):
-    """A grouping whose keys and values have a form for the pass."""
-    while True:
-        try:
-            grouping = trees.grouping()
-            block_sql(grouping)
-        except Unfit:
-            continue
-        return grouping
 
 
 def batches_of(database, sql):

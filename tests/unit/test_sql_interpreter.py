@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections import Counter
 from datetime import date
 from decimal import Decimal
 
@@ -16,7 +17,9 @@ from privacy.sql.bounds import Adds, Bounds, Measured
 from privacy.sql.expressions import Call, ColumnRef, Literal
 from privacy.sql.interpreter import LARGEST, cells_of, chosen_groups
 from privacy.sql.interpreter_rows import rows_of
-from tests.unit.sql_trees import scans
+from tests.unit.clinic_catalogue import UNITS, some_tables
+from tests.unit.relation_rows import of_one, units_in, without
+from tests.unit.sql_trees import Trees, accepted_grouping, scans, some_bounds
 
 # Aumasson and Bernstein's vectors for the key 00 01 … 0f and the messages of 0, 1, … 16 bytes 00 01 …
 VECTORS = """
@@ -231,3 +234,59 @@ def test_every_set_has_cells_of_its_own():
     assert everything == {b"": (3,)}
     assert len(by_ward) == len(by_both) == 1
     assert cells_of(grouping, {"clinic/visits": []}, bounds) == ({}, {}, {})
+
+
+# --- What one unit can change. ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("start", range(0, 60, 20))
+def test_the_rows_of_a_unit_are_a_function_of_its_own(start):
+    """For random trees: what docs/proofs/locality.md claims of every node."""
+    tables = some_tables(9, 4)
+    found = 0
+    for number in range(start, start + 20):
+        relation = Trees(number).relation(private=True)
+        rows = rows_of(relation, tables)
+        parts = Counter()
+        for unit in units_in(tables, UNITS):
+            own = rows_of(relation, of_one(tables, UNITS, unit))
+            assert {row[0] for row in own} <= {unit}
+            parts += Counter(own)
+        assert Counter(rows) == parts, number
+        found += len(rows)
+    assert found > 50
+
+
+def reach_of(measure, cap):
+    """How much one unit can add to one number of a measure in one group."""
+    if measure.adds is Adds.UNITS:
+        return 1
+    if measure.adds is Adds.DISTINCT:
+        return measure.k
+    far = max(abs(measure.low - measure.centre), abs(measure.high - measure.centre))
+    return cap * {Adds.SUM: far, Adds.SQUARES: far**2}.get(measure.adds, 1)
+
+
+@pytest.mark.parametrize("start", range(0, 60, 20))
+def test_one_unit_less_changes_no_more_than_claimed(start):
+    """Under a fixed seed; every unit in turn, so also the one whose group comes first."""
+    tables = some_tables(9, 4)
+    changes = 0
+    for number in range(start, start + 20):
+        trees = Trees(number)
+        grouping = accepted_grouping(trees)
+        bounds = some_bounds(trees.pick, grouping)
+        reach = [reach_of(m, bounds.max_rows) for m in bounds.measures for _ in range(m.columns)]
+        whole = cells_of(grouping, tables, bounds)
+        for unit in units_in(tables, UNITS):
+            rest = cells_of(grouping, without(tables, UNITS, unit), bounds)
+            for most, before, after in zip(bounds.max_groups, whole, rest, strict=True):
+                zeros = (0,) * len(reach)
+                moved = [
+                    [abs(a - b) for a, b in zip(before.get(key, zeros), after.get(key, zeros), strict=True)]
+                    for key in before.keys() | after.keys()
+                ]
+                assert sum(any(change) for change in moved) <= most
+                assert all(change <= far for row in moved for change, far in zip(row, reach, strict=True))
+                changes += sum(any(change) for change in moved)
+    assert changes > 50
