@@ -152,7 +152,7 @@ class Exact:
             text.only(node, "this", way_out=f"write {inner.upper()}(x)")
             if not isinstance(part, exp.Expr) or type(part) is exp.Distinct:
                 raise text.refuse_node(node, f"{_name(node)} takes one value here", f"write {inner.upper()}(x)")
-            argument = rows.read(part)
+            argument = rows.value(part)
         else:
             reason = f"{_name(node)} is not computed inside a unit"
             raise text.refuse_node(node, reason, "COUNT, SUM, AVG, MIN and MAX are; FILTER is written with CASE")
@@ -181,10 +181,10 @@ class Exact:
             self.scope.text.only(inner)
             return Inner.ROWS, None
         if type(inner) is exp.Distinct:
-            return Inner.VALUES, rows.read(_distinct(inner, self.scope.text))
+            return Inner.VALUES, rows.value(_distinct(inner, self.scope.text))
         if not isinstance(inner, exp.Expr):
             raise self.scope.text.refuse_node(node, "COUNT() counts nothing", "COUNT(*), or COUNT(x)")
-        return Inner.NONNULL, rows.read(inner)
+        return Inner.NONNULL, rows.value(inner)
 
 
 @dataclass(eq=False)
@@ -244,7 +244,7 @@ class Noisy:
         text.only(node, "this", *((rank_name,) if rank_name else ()), way_out=f"write {_name(node)}(x)")
         if not isinstance(node.this, exp.Expr) or type(node.this) is exp.Distinct:
             raise text.refuse_node(node, f"{_name(node)} takes one value, without DISTINCT", f"write {_name(node)}(x)")
-        argument = rows.read(node.this)
+        argument = rows.value(node.this)
         if kind in (exp.Min, exp.Max):
             share = float(100 * _RANKS[kind])
             self.scope.context.tips.append(
@@ -263,7 +263,7 @@ class Noisy:
         text.only(inner, "this", way_out=way_out)
         text.only(order, "expressions", way_out=way_out)
         text.only(order.expressions[0], "this", "nulls_first", way_out=way_out)
-        argument = rows.read(order.expressions[0].this)
+        argument = rows.value(order.expressions[0].this)
         return Asked(Aggregate.QUANTILE, argument, None, self._rank(inner, inner.this)), rows.known(argument)
 
     def _rank(self, node: exp.Expr, rank: exp.Expr | None) -> Fraction:
@@ -283,7 +283,7 @@ class Noisy:
             part = _distinct(inner, self.scope.text)
             if self._is_unit(part):
                 return Asked(Aggregate.UNITS, None), None
-            argument = rows.read(part)
+            argument = rows.value(part)
             return Asked(Aggregate.VALUES, argument), rows.known(argument)
         if not isinstance(inner, exp.Expr):
             raise self.scope.text.refuse_node(node, "COUNT() counts nothing", "COUNT(*), or COUNT(x)")
@@ -291,7 +291,7 @@ class Noisy:
             reason = f"{quoted(inner.name)} names the unit that is protected"
             way_out = f"COUNT(*), or COUNT(DISTINCT {quoted(inner.name)})"
             raise self.scope.text.refuse_node(inner, reason, way_out, code="sql.unit_column")
-        argument = rows.read(inner)
+        argument = rows.value(inner)
         return Asked(Aggregate.NONNULL, argument), rows.known(argument)
 
     def _is_unit(self, node: exp.Expr) -> bool:

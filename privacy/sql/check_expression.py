@@ -70,6 +70,13 @@ class Reader:
             raise self.text.refuse_node(node, reason, "compare it, such as x > 0", "sql.type_mismatch")
         return found
 
+    def value(self, node: exp.Expr) -> Expression:
+        """A checked expression that has a type, which NULL as written has not. Raises Invalid."""
+        found = self.read(node)
+        if self.known(found).kind is Kind.NOTHING:
+            raise self.text.refuse_node(node, "NULL alone has no type", "write a value, such as 0", "sql.type_mismatch")
+        return found
+
     def known(self, expression: Expression) -> Facts:
         """Facts of an expression that was read, or of a column or literal."""
         if isinstance(expression, Literal):

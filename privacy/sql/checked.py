@@ -194,7 +194,7 @@ class _Answering:
             raise self.scope.text.refuse_node(
                 node, "rows are never shown", "ask for keys and aggregates, such as COUNT(*)"
             )
-        return reader.read(node)
+        return reader.value(node)
 
     def _name(self, node: exp.Expr, at: int, expression: Expression) -> str:
         """What a column without AS is called: the column, or the aggregate and what it is of."""

@@ -145,7 +145,7 @@ def _plain(select: exp.Select, scope: Scope, joined: Joined) -> Source:
     reader = reader_of(scope, subqueries=False)
 
     def read(item: Item) -> Expression:
-        found = reader.read(item.node) if item.number is None else ColumnRef(item.number)
+        found = reader.value(item.node) if item.number is None else ColumnRef(item.number)
         return joined.placed(found)
 
     return _projected(select, scope, joined.relation, joined.determining, read)
@@ -191,7 +191,7 @@ def _grouped(select: exp.Select, scope: Scope, joined: Joined) -> Source:
         if item.number is not None and at is None:
             reason = f"{quoted(item.name)} is neither grouped by nor aggregated"
             raise scope.text.refuse_node(item.node, reason, "name the columns in place of *")
-        found = reader.read(item.node) if at is None else ColumnRef(at)
+        found = reader.value(item.node) if at is None else ColumnRef(at)
         over.aliases[item.name.lower()] = found
         return found
 
@@ -228,7 +228,7 @@ def _keys(select: exp.Select, scope: Scope) -> list[Expression]:
             number = item.number if item.number is not None else scope.resolve(item.node.unnest())
             keys.append(ColumnRef(number))
         else:
-            keys.append(reader.read(item.node) if item.number is None else ColumnRef(item.number))
+            keys.append(reader.value(item.node) if item.number is None else ColumnRef(item.number))
     return list(dict.fromkeys(keys))
 
 

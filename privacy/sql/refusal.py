@@ -88,7 +88,9 @@ class Text:
             return own
         if type(node) in _WORDS:
             above = 0 if node.parent is None else self.offset_of(node.parent)
-            return self.offset_of_token(*_WORDS[type(node)], since=above)
+            # What marks these parents, a name after AS or in FROM, comes after the word.
+            before = self._last_token(*_WORDS[type(node)], until=above) if isinstance(node.parent, _LATE) else None
+            return self.offset_of_token(*_WORDS[type(node)], since=above) if before is None else before
         marks = [mark for mark in map(_mark, node.walk()) if mark is not None]
         if marks:
             return self._call_start(min(marks)) if isinstance(node, exp.Func) else min(marks)
@@ -97,6 +99,9 @@ class Text:
     def offset_of_token(self, *kinds: TokenType, since: int = 0) -> int:
         """Where the first token of one of these kinds begins, at or after `since`; `since` where there is none."""
         return next((t.start for t in self.tokens if t.start >= since and t.token_type in kinds), since)
+
+    def _last_token(self, *kinds: TokenType, until: int) -> int | None:
+        return next((t.start for t in reversed(self.tokens) if t.start < until and t.token_type in kinds), None)
 
     def offset_after(self, kind: TokenType) -> int:
         """Where what follows the first token of this kind begins; the end of the text where nothing does."""
@@ -122,6 +127,7 @@ _WORDS: dict[type[exp.Expr], tuple[TokenType, ...]] = {
     exp.Parameter: (TokenType.PARAMETER,),
     exp.Placeholder: (TokenType.PLACEHOLDER, TokenType.PARAMETER),
 }
+_LATE = (exp.Alias, exp.Select)
 _TYPES = frozenset({TokenType.DATE, TokenType.TIMESTAMP, TokenType.TIMESTAMPTZ, TokenType.TIMESTAMPNTZ})
 
 

@@ -264,7 +264,7 @@ def _side(node: exp.Expr, scope: Scope) -> Expression:
         number = scope.resolve(node)
         if scope.is_unit(number):
             return ColumnRef(number)
-    return reader_of(scope).read(node)
+    return reader_of(scope).value(node)
 
 
 def _is_positive(node: exp.Expr) -> bool:
@@ -294,7 +294,7 @@ def _aggregated(item: exp.Expr, inside: _Inside, joined: Joined) -> Expression:
     first = int(relation.private) + len(by)
     facts = [*(field.facts for field in relation.columns[: int(relation.private)]), *map(reader.known, by)]
     exact = Exact(inside.scope, joined, first, facts)
-    found = Over(inside.scope, {}, facts, Stage.ROW, exact.value).reader().read(item)
+    found = Over(inside.scope, {}, facts, Stage.ROW, exact.value).reader().value(item)
     base = inside.attach(_summary(inside, joined, tuple(exact.values)), inside.determining(joined))
     refs = dict[int, Expression]()
     for at, (inner, _) in enumerate(exact.values):
@@ -306,7 +306,7 @@ def _aggregated(item: exp.Expr, inside: _Inside, joined: Joined) -> Expression:
 def _single(item: exp.Expr, inside: _Inside, joined: Joined) -> Expression:
     """A value of the one row that is found."""
     text, by = inside.scope.text, inside.by()
-    value = reader_of(inside.scope, subqueries=False).read(item)
+    value = reader_of(inside.scope, subqueries=False).value(item)
     if not columns_in(value) <= inside.numbers:
         raise text.refuse_node(
             item, "the subquery selects a value of the outer query", "write the value without a subquery"

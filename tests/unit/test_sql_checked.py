@@ -205,6 +205,12 @@ def test_tips_say_what_is_not_as_it_seems():
 
 
 REFUSED = [
+    ("SELECT ^NULL AS a, COUNT(*) FROM visits", "sql.type_mismatch", "NULL alone has no type", "such as 0"),
+    ("SELECT COUNT(^NULL) FROM visits", "sql.type_mismatch", "NULL alone has no type", "such as 0"),
+    ("SELECT x, COUNT(*) FROM (SELECT ^NULL AS x, age FROM visits) t GROUP BY x", "sql.type_mismatch", "NULL alone has no type", "such as 0"),
+    ("SELECT COUNT(*) FROM (SELECT DISTINCT patient, ^NULL AS x FROM visits) t", "sql.type_mismatch", "NULL alone has no type", "such as 0"),
+    ("SELECT COUNT(*) FROM visits WHERE age IN (SELECT ^NULL FROM wards)", "sql.type_mismatch", "NULL alone has no type", "such as 0"),
+    ("SELECT COUNT(*) FROM visits WHERE (SELECT ^NULL FROM wards WHERE name = ward) IS NULL", "sql.type_mismatch", "NULL alone has no type", "such as 0"),
     ("SELECT COUNT(*) FROM ^wards", "sql.no_private_table", "public tables only", "downloaded"),
     ("WITH w AS (SELECT * FROM ^wards) SELECT beds, COUNT(*) FROM w GROUP BY beds", "sql.no_private_table", "public tables only", "downloaded"),
     ("SELECT COUNT(*) FROM ^(VALUES (1)) v(a)", "sql.no_private_table", "public tables only", "downloaded"),
