@@ -252,6 +252,7 @@ _REFUSED: tuple[tuple[type[exp.Expr] | tuple[type[exp.Expr], ...], str, str], ..
     (exp.Star, "rows are never shown", "ask for keys and aggregates"),
     ((exp.Parameter, exp.Placeholder), "a query has no parameters", "write the value"),
     (exp.Interval, "an interval stands beside a date only", "write d + INTERVAL '3' MONTH"),
+    (exp.Tuple, "rows of values are not compared", "compare the values one by one: a = x AND b = y"),
     (exp.Concat, "CONCAT skips NULL", "write s || t, which is NULL where either is; COALESCE(s, '') || t skips it"),
 )
 

@@ -38,6 +38,9 @@ def nested(node: exp.Expr, context: Context) -> Source:
         return nested(node.this, context)
     if isinstance(node, exp.Union):
         return _stacked(node, context)
+    if isinstance(node, exp.Table):
+        reason = "brackets in FROM hold a SELECT"
+        raise context.text.refuse_node(node, reason, "leave the brackets out; joins are read from left to right")
     if not isinstance(node, exp.Select):
         raise context.text.refuse_node(node, f"{quoted(node.key.upper())} is not accepted here", "write a SELECT")
     context = with_names(node, context)

@@ -252,7 +252,7 @@ REFUSED = [
     ("x IN ([^1, 2])", "sql.not_allowed", "ARRAY", "listed"),
     ("^s[1] = 'a'", "sql.not_allowed", "BRACKET", "listed"),
     ("^s -> 'a' = 'b'", "sql.not_allowed", "", ""),
-    ("(^x, y) = (1, 2)", "sql.not_allowed", "TUPLE", "listed"),
+    ("(^x, y) = (1, 2)", "sql.not_allowed", "rows of values", "one by one"),
     ("TRIM(BOTH ^'x' FROM s) = 'a'", "sql.not_allowed", "TRIM of anything but blanks", "TRIM(s)"),
     ("ROUND(x, 1, ^2) > 1", "sql.not_allowed", "ROUND", "ROUND(x, 1)"),
     ("^BIN(x) > 1", "sql.type_mismatch", "another number of values", "BIN(x, 10)"),

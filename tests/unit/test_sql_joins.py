@@ -101,11 +101,10 @@ ORDERS = [
     "visits v JOIN drugs d ON v.visit = d.visit JOIN wards w ON v.ward = w.name",
     "visits v, drugs d, wards w WHERE v.visit = d.visit AND v.ward = w.name",
     "wards w, drugs d, visits v WHERE w.name = v.ward AND d.visit = v.visit",
-    "drugs d JOIN (visits) v ON TRUE AND v.visit = d.visit JOIN wards w ON v.ward = w.name",
 ]
 
 
-@pytest.mark.parametrize("text", ORDERS[:3])
+@pytest.mark.parametrize("text", ORDERS)
 def test_the_order_of_the_text_does_not_matter(text):
     assert chain_of(accepted(f"SELECT COUNT(*) FROM {text}").grouping.source) == [
         "clinic/drugs",

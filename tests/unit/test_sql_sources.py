@@ -15,6 +15,10 @@ def source(sql: str):
 
 
 REFUSED = [
+    ("SELECT COUNT(*) FROM (^visits)", "sql.not_allowed", "brackets in FROM", "leave the brackets out"),
+    ("SELECT COUNT(*) FROM people JOIN (^visits v JOIN drugs d ON v.visit = d.visit) ON person = patient", "sql.not_allowed", "brackets in FROM", "leave the brackets out"),
+    ("SELECT COUNT(*) FROM visits PIVOT (^COUNT(*) FOR ward IN ('north'))", "sql.not_allowed", "plain name", "FROM people"),
+    ("SELECT COUNT(*) FROM visits USING SAMPLE ^10%", "sql.not_allowed", "SAMPLE", "whole table"),
     ("SELECT ^COUNT(*)", "sql.not_allowed", "names no table", "FROM people"),
     ("SELECT COUNT(*) FROM ^nothing", "sql.unknown_table", "no table nothing", "the tables are people"),
     ("SELECT COUNT(*) FROM ^visit", "sql.unknown_table", "no table visit", "did you mean visits?"),
