@@ -1,4 +1,4 @@
-"""Random checked trees over the clinic's tables, and a DuckDB that holds what their block SQL reads."""
+"""Random checked trees over the clinic's tables and one of wide values, and a DuckDB that holds what their block SQL reads."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import replace
 import duckdb
 import pyarrow as pa
 
+from privacy.schema import Column, ColumnType, TableSchema
 from privacy.sql.aggregates import Aggregate, Inner
 from privacy.sql.algebra import (
     UNIT,
@@ -27,25 +28,59 @@ from privacy.sql.block_views import views_of
 from privacy.sql.bounds import Adds, Bounds, Measured
 from privacy.sql.codes import listed_texts
 from privacy.sql.expressions import Call, ColumnRef, Literal
-from privacy.sql.facts import Unfit
+from privacy.sql.facts import Unfit, column_facts
 from privacy.sql.functions import FUNCTIONS, facts_of
-from privacy.sql.held import Kind, held
+from privacy.sql.held import Kind, held, shown
 from privacy.sql.join_order import placed
+from privacy.sql.names_in_scope import Table
 from privacy.sql.row_columns import KeyKind, key_columns, value_places
-from tests.unit.clinic_catalogue import CLINIC, UNITS
+from tests.unit.clinic_catalogue import CLINIC, some_tables
+from tests.unit.clinic_catalogue import UNITS as CLINIC_UNITS
 from tests.unit.relation_rows import units_in
-from tests.unit.sql_functions_world import ARROW, random_expression
+from tests.unit.sql_functions_world import ARROW, random_expression, some
 
 ARROW = ARROW | {"SMALLINT": pa.int16()}
 MAX_WIDTH = 14
 
 
+WIDE = TableSchema(
+    "wide",
+    "owner",
+    (
+        Column("owner", ColumnType.STRING),
+        Column("number", ColumnType.INT),
+        Column("visit", ColumnType.INT, nullable=True),
+        Column("cost", ColumnType.DECIMAL, nullable=True, scale=6),
+        Column("seen", ColumnType.DATE, nullable=True),
+        Column("arrived", ColumnType.TIMESTAMP),
+        Column("note", ColumnType.STRING, nullable=True),
+    ),
+    rows=5000,
+    units=1000,
+    keys=(("number",),),
+)
+TABLES = (*CLINIC.tables, Table("clinic/wide", WIDE, private=True))
+UNITS = {**CLINIC_UNITS, "clinic/wide": "owner"}
+PEOPLE = 4
+
+
 def scans():
-    """Every table of the clinic, by asset."""
+    """Every table, by asset."""
     return {
-        table.asset: scan_of(at, table.asset, table.schema, private=table.private)
-        for at, table in enumerate(CLINIC.tables)
+        table.asset: scan_of(at, table.asset, table.schema, private=table.private) for at, table in enumerate(TABLES)
     }
+
+
+def tables_of(seed):
+    """The clinic's tables, and one without declared ends, filled with values at the ends of what ingest lets in."""
+    pick = random.Random(seed)
+    columns = {column.name: column_facts(column) for column in WIDE.columns if column.name != "owner"}
+    wide = [
+        {"owner": f"p{pick.randrange(PEOPLE)}"}
+        | {name: shown(some(facts, pick), facts.kind, facts.scale) for name, facts in columns.items()}
+        for _ in range(8)
+    ]
+    return {**some_tables(seed, PEOPLE), "clinic/wide": list({row["number"]: row for row in wide}.values())}
 
 
 class Views:

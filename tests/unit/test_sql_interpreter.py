@@ -17,9 +17,8 @@ from privacy.sql.bounds import Adds, Bounds, Measured
 from privacy.sql.expressions import Call, ColumnRef, Literal
 from privacy.sql.interpreter import LARGEST, cells_of, chosen_groups
 from privacy.sql.interpreter_rows import rows_of
-from tests.unit.clinic_catalogue import UNITS, some_tables
 from tests.unit.relation_rows import of_one, units_in, without
-from tests.unit.sql_trees import Trees, accepted_grouping, scans, some_bounds
+from tests.unit.sql_trees import UNITS, Trees, accepted_grouping, scans, some_bounds, tables_of
 
 # Aumasson and Bernstein's vectors for the key 00 01 … 0f and the messages of 0, 1, … 16 bytes 00 01 …
 VECTORS = """
@@ -242,7 +241,7 @@ def test_every_set_has_cells_of_its_own():
 @pytest.mark.parametrize("start", range(0, 60, 20))
 def test_the_rows_of_a_unit_are_a_function_of_its_own(start):
     """For random trees: what docs/proofs/locality.md claims of every node."""
-    tables = some_tables(9, 4)
+    tables = tables_of(9)
     found = 0
     for number in range(start, start + 20):
         relation = Trees(number).relation(private=True)
@@ -270,7 +269,7 @@ def reach_of(measure, cap):
 @pytest.mark.parametrize("start", range(0, 60, 20))
 def test_one_unit_less_changes_no_more_than_claimed(start):
     """Under a fixed seed; every unit in turn, so also the one whose group comes first."""
-    tables = some_tables(9, 4)
+    tables = tables_of(9)
     changes = 0
     for number in range(start, start + 20):
         trees = Trees(number)
