@@ -64,10 +64,10 @@ UNITS = {**CLINIC_UNITS, "clinic/wide": "owner"}
 PEOPLE = 4
 
 
-def scans():
+def scans(tables=TABLES):
     """Every table, by asset."""
     return {
-        table.asset: scan_of(at, table.asset, table.schema, private=table.private) for at, table in enumerate(TABLES)
+        table.asset: scan_of(at, table.asset, table.schema, private=table.private) for at, table in enumerate(tables)
     }
 
 
@@ -86,19 +86,20 @@ def tables_of(seed):
 class Views:
     """A database with the views of block SQL: the held form of these tables, units as ordinals."""
 
-    def __init__(self, tables) -> None:
-        self.units = units_in(tables, UNITS)
+    def __init__(self, tables, declared=TABLES) -> None:
+        self._unit = {table.asset: table.schema.unit for table in declared if table.private}
+        self.units = units_in(tables, self._unit)
         self.database = duckdb.connect(config={"threads": 1})
         self.database.execute("SET TimeZone = 'UTC'; SET disabled_optimizers = 'join_order'")
-        for scan in scans().values():
+        for scan in scans(declared).values():
             for view in views_of(scan):
                 self._make(view, tables[view.asset])
 
     def _make(self, view, rows) -> None:
         arrays, names, types = [], [], []
         if view.private:
-            rows = sorted(rows, key=lambda row: row[UNITS[view.asset]])
-            ordinals = [self.units.index(row[UNITS[view.asset]]) for row in rows]
+            rows = sorted(rows, key=lambda row: row[self._unit[view.asset]])
+            ordinals = [self.units.index(row[self._unit[view.asset]]) for row in rows]
             arrays, names, types = [pa.array(ordinals, pa.int32())], ["u"], ["INTEGER"]
         for column in view.columns:
             values = [held(row[column.stored], column.facts.kind, column.facts.scale) for row in rows]
