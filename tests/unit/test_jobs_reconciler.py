@@ -172,7 +172,7 @@ class Hospital:
             )
 
     def ingest(self):
-        ingest = Ingest(self.journal, LocalObjectStore(self.folder / "store"), self.keys)
+        ingest = Ingest(self.journal, LocalObjectStore(self.folder / "store"), self.keys, self.folder / "aside")
         return ingest.version("medical/visits", csv_of(*ROWS), Format.CSV, self.proposer.id)
 
     def close(self):
