@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from sqlalchemy import select
 
-from assets import read_batches, spill, versions
+from assets import ingest, read_batches, spill, versions
 from assets.blocks import Place, open_block
 from assets.catalogue import get
 from assets.judge_batches import kept_rows
@@ -100,6 +100,23 @@ def test_more_rows_than_twice_the_declared_are_refused_before_all_are_set_aside(
         server.ingest.version(ASSET, csv_of(*rows), Format.CSV, ACTOR)
     assert caught.value.code == "ingest.too_large"
     assert sum(added) <= 2 * 100
+
+
+def test_more_units_than_twice_the_declared_are_refused(server, little_memory):
+    assert server.ingest.version(ASSET, csv_of(*(visit(pid=f"p{i}") for i in range(80))), Format.CSV, ACTOR).number == 1
+    with pytest.raises(Conflict) as caught:
+        server.ingest.version(ASSET, csv_of(*(visit(pid=f"p{i}") for i in range(81))), Format.CSV, ACTOR)
+    assert caught.value.code == "ingest.too_large"
+    assert len(server.store.folders("blocks")) == 1
+
+
+def test_a_block_that_memory_should_not_hold_is_refused_before_it_is_read(server, monkeypatch):
+    rows = [visit(pid="p1", age=str(i)) for i in range(90)]
+    monkeypatch.setattr(ingest, "_MAX_ROWS_BYTES", 90 * 40)
+    with pytest.raises(Conflict) as caught:
+        server.ingest.version(ASSET, csv_of(*rows), Format.CSV, ACTOR)
+    assert caught.value.code == "ingest.too_large"
+    assert server.ingest.version(ASSET, csv_of(*rows[:30]), Format.CSV, ACTOR).number == 1
 
 
 CRASHING = """
