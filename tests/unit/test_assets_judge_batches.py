@@ -174,7 +174,7 @@ def test_without_one_unit_every_other_row_lies_where_it_lay():
 
 
 def test_placement_is_by_hmac_depends_on_the_key_and_spreads_units_over_all_blocks():
-    units = [f"p{i}".encode() for i in range(800)]
+    units = [*(f"p{i}".encode() for i in range(800)), b"", "榕".encode() * 85, b"x" * 1000]
     places = blocks_of(units, KEY, 8).tolist()
     assert places == [int.from_bytes(hmac.digest(KEY, unit, "sha256")[:8], "big") % 8 for unit in units]
     assert places != blocks_of(units, b"j" * 32, 8).tolist()
