@@ -129,8 +129,9 @@ def one_turn(who: str, path: Path, form: Format, rows: int) -> None:
 
 
 def main() -> None:
-    """Some minutes, and 2 GiB of the disk under this folder."""
-    with tempfile.TemporaryDirectory(dir=".", prefix=".bench-ingest-") as name:
+    """Some minutes, and 2 GiB of the disk under .banyan."""
+    Path(".banyan").mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=".banyan") as name:
         print(f"{'':>24} {'':>10} {'seconds':>8} {'processor':>10} {'MiB':>6}")
         for form, rows in CASES:
             path = Path(name) / form.value
