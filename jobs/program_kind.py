@@ -114,6 +114,7 @@ class ProgramKind:
             start_seconds=plan["start_seconds"],
             slot_seconds=plan["slot_seconds"],
             own_seconds=plan["own_seconds"],
+            clear_seconds=plan["clear_seconds"],
             is_mock=is_mock,
         )
 
@@ -184,6 +185,7 @@ def _told(
         "start_seconds": timing.start_seconds,
         "slot_seconds": timing.slot_seconds,
         "own_seconds": timing.own_seconds,
+        "clear_seconds": timing.clear_seconds,
         "preload": list(preload),
         "program": {"name": work.name, "digest": work.digest},
         "program_plan": program.to_json(),

@@ -21,6 +21,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from jobs.program_schedule import clear_seconds
 from sandbox.collect import framed_instruction
 from sandbox.docker_runtime import DockerRuntime
 from sandbox.runtime import End, Outcome
@@ -236,7 +237,9 @@ class BlockArena:
 
     def _instruction(self, attack: Attack, tier: str, blocks: list[int], options: Options) -> dict[str, Any]:
         slower = options.patience * (1 if self.oci_runtime is None else GVISOR_FACTOR)
-        cpu, slot = attack.cpu * slower, (SLOT_FOR_EACH_SECOND * attack.cpu + SLOT_SECONDS) * slower
+        cpu = attack.cpu * slower
+        clear = clear_seconds(cpu, MEMORY_BYTES)
+        slot = (SLOT_FOR_EACH_SECOND * attack.cpu + SLOT_SECONDS) * slower + clear
         params = {
             "tier": tier, "hostile": HOSTILE, "folder": "/block" if tier == "zygote" else f"/blocks/{HOSTILE}",
             "spin": options.spin, "doors": self.doors.as_params(), "secrets": self.secrets, "share": SHARE, "burn": attack.burn * cpu,
@@ -249,7 +252,7 @@ class BlockArena:
             "outputs": [{"name": "hit", "length": None}, {"name": "seen", "length": width()}],
             "blocks": [{"index": index, "folder": f"/blocks/{index}"} for index in blocks],
             "isolation": "namespaces" if tier == "zygote" else "none", "cpu_seconds_per_block": cpu, "slot_seconds": slot,
-            "memory_bytes_per_block": MEMORY_BYTES, "wall_seconds": 30 + len(blocks) * slot, "trace": False,
+            "clear_seconds": clear, "memory_bytes_per_block": MEMORY_BYTES, "wall_seconds": 30 + len(blocks) * slot, "trace": False,
         }  # fmt: skip
 
     def honest(self, tier: str) -> Mapping[int, bytes]:

@@ -126,6 +126,11 @@ WEAKENINGS = (
         replaced={"runner.py": ("pipes.waiting() == 8", "pipes.waiting() >= 8")},
     ),
     Weakening(
+        "heavy_to_clear",
+        "after it answers otherwise",
+        replaced={"runner.py": ('float(instruction["clear_seconds"])', "0.0")},
+    ),
+    Weakening(
         "access_times",
         "succeeded",
         replaced={

@@ -55,7 +55,7 @@ class Lane:
         instruction = {
             "kind": "program", "name": "model.py", "code": code, "params": {}, "preload": [], "outputs": outputs,
             "blocks": [{"index": 10 + number, "folder": f"/blocks/{number}"} for number in range(len(rows))],
-            "isolation": "namespaces", "cpu_seconds_per_block": 0.2, "slot_seconds": 0.3, "memory_bytes_per_block": 128 * MIB,
+            "isolation": "namespaces", "cpu_seconds_per_block": 0.2, "slot_seconds": 0.3, "clear_seconds": 0.02, "memory_bytes_per_block": 128 * MIB,
             "wall_seconds": 60, "trace": False,
         } | changes  # fmt: skip
         shutil.rmtree(self._folder / "blocks", ignore_errors=True)

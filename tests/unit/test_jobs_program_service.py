@@ -282,7 +282,7 @@ def test_no_instruction_holds_a_key_a_seed_or_a_row(world):
         assert stored.seed.hex() not in text
         assert not any(share.key.hex() in text for work in world.works(made) for share in work.tables)
         assert set(asked) == {
-            "kind", "name", "code", "params", "preload", "outputs", "blocks", "isolation", "cpu_seconds_per_block", "slot_seconds",
+            "kind", "name", "code", "params", "preload", "outputs", "blocks", "isolation", "cpu_seconds_per_block", "slot_seconds", "clear_seconds",
             "memory_bytes_per_block", "wall_seconds", "trace",
         }  # fmt: skip
 
