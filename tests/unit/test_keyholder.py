@@ -18,7 +18,7 @@ import sqlalchemy
 from banyan.verify import parse_key
 
 from audit import log
-from audit.checkpoint import sign
+from audit.checkpoint import TreeHead, sign
 from audit.events import Event, EventType
 from audit.log import Journal
 from audit.signer import FileSigner
@@ -34,7 +34,7 @@ from keyholder.keys import Keys, KeyState
 from keyholder.ledger import Ledger, incidents_in
 from keyholder.records import database_in
 from keyholder.registry import Population, Registry, Service
-from keyholder.releasing import Refused, Releases
+from keyholder.releasing import NotNow, Refused, Releases
 from keyholder.sealed_key import PassphraseSealer
 from privacy.accountant import Accountant, Capacity
 from privacy.encrypted import bfv
@@ -163,7 +163,14 @@ class World:
 
     def refuse(self, document, masked, releases=None):
         """Refused; the reason that the key holder's own account gives."""
-        with pytest.raises(Refused):
+        return self._turned_away(Refused, document, masked, releases)
+
+    def postpone(self, document, masked, releases=None):
+        """Told to send the same again later; the reason that the key holder's own account gives."""
+        return self._turned_away(NotNow, document, masked, releases)
+
+    def _turned_away(self, how, document, masked, releases):
+        with pytest.raises(how):
             self.ask(document, masked, releases)
         with sqlalchemy.create_engine(f"sqlite:///{self.keys.folder / 'keyholder.db'}").connect() as connection:
             return connection.exec_driver_sql("SELECT reason FROM refusals ORDER BY number DESC").scalar()
@@ -343,27 +350,32 @@ def test_a_forged_checkpoint_or_proof(world):
     assert rows(world) == 0
 
 
-def test_a_log_that_was_rolled_back_is_refused_and_an_incident(world, tmp_path):
+def test_a_log_that_was_rolled_back_opens_nothing_and_is_an_incident_once_it_has_grown(world, tmp_path):
+    """While it is the smaller one it may be a request that another one overtook; larger, it would have to extend what was seen."""
     world.ask(*world.request("j-1"))
     world.ask(*world.request("j-2"))
     (tmp_path / "fork").mkdir()
     other = World(tmp_path / "fork")
     other.journal.signer = world.journal.signer
-    other.journal.signer.sign = lambda growth: _signed_anew(world, growth)
+    other.journal.signer.sign = lambda _: _signed_anew(world, other.journal)
     other.releases, other.keys, other.context, other.manifest_key = (
         world.releases,
         world.keys,
         world.context,
         world.manifest_key,
     )
-    document, masked = other.request("j-3")
-    assert "does not extend" in world.refuse(document, masked)
+    assert "smaller than the one followed" in world.postpone(*other.request("j-3"))
+    assert incidents_in(world.keys.engine) == []
+    assert "does not extend" in world.refuse(*other.request("j-4"))
+    assert rows(world) == 2
     assert [kind for _, kind, _, _ in incidents_in(world.keys.engine)] == ["log.forked"]
 
 
-def _signed_anew(world, growth):
+def _signed_anew(world, journal):
     """What somebody with the log's key could do: sign any head."""
-    head, _ = growth(None)
+    with journal.reading() as connection:
+        size = log.size_of(connection)
+        head = TreeHead(size, log.root_of(connection, size))
     return head, sign(head, "test/log", open_signing_key(world.folder / "signer" / "log.key"))
 
 
@@ -379,7 +391,7 @@ def test_a_key_has_only_so_many_releases_a_day(world):
     releases = world.serving(daily=2, epsilon=Fraction(100))
     for number in range(2):
         world.ask(*world.request(f"j-{number}"), releases)
-    assert "of a day" in world.refuse(*world.request("j-9"), releases)
+    assert "of a day" in world.postpone(*world.request("j-9"), releases)
     world.clock.advance(86_401)
     world.ask(*world.request("j-10"), releases)
 
@@ -503,5 +515,5 @@ def test_the_child_that_decrypts_says_only_whether_it_did(world, monkeypatch):
     document, masked = world.request()
     manifest = Manifest.from_json(document["manifest"])
     monkeypatch.setattr(decryption.sys, "executable", "/bin/false")
-    with pytest.raises(ValueError, match="has failed"):
+    with pytest.raises(decryption.Failed, match="has failed"):
         decryption.decrypted({"vectors": [], "profile": manifest.profile}, masked)

@@ -11,7 +11,7 @@ import sqlalchemy
 from core.database import changing
 from keyholder import decryption
 from keyholder.keys import Keys, KeyState
-from keyholder.ledger import Ledger, OtherCiphertext, OverBudget, incidents_in, unanswered_in
+from keyholder.ledger import Exhausted, Ledger, OtherCiphertext, OverBudget, incidents_in, unanswered_in
 from keyholder.log_follower import Head
 from keyholder.records import metadata, prepare
 from keyholder.releasing import Refused
@@ -49,7 +49,7 @@ def test_after_a_failure_without_an_answer_only_the_same_bytes_may_be_tried_agai
     document, masked = world.request()
     with monkeypatch.context() as patch:
         child_that(patch, "exit 1")
-        assert "has failed" in world.refuse(document, masked)
+        assert "has failed" in world.postpone(document, masked)
     assert unanswered_in(world.keys.engine) == 1
     other, bytes_of_other = world.request()
     assert bytes_of_other != masked
@@ -67,11 +67,21 @@ def test_a_library_that_a_ciphertext_brings_down_freezes_the_key(world, monkeypa
     assert [kind for _, kind, _, _ in incidents_in(world.keys.engine)] == ["ciphertext.out_of_range"]
 
 
-@pytest.mark.parametrize("end", ["kill -9 $$", "exit 1", "echo nothing", "echo no passphrase; exit 12"])
-def test_what_is_no_fault_of_the_ciphertext_freezes_nothing(world, monkeypatch, end):
+@pytest.mark.parametrize("end", ["kill -9 $$", "exit 1", "echo no passphrase; exit 12"])
+def test_what_passes_freezes_nothing_and_may_be_sent_again(world, monkeypatch, end):
     document, masked = world.request()
     with monkeypatch.context() as patch:
         child_that(patch, end)
+        world.postpone(document, masked)
+    assert world.keys.states()[world.context.key] is KeyState.ACTIVE
+    assert incidents_in(world.keys.engine) == []
+    world.ask(document, masked)
+
+
+def test_a_child_that_says_something_else_freezes_nothing(world, monkeypatch):
+    document, masked = world.request()
+    with monkeypatch.context() as patch:
+        child_that(patch, "echo nothing")
         world.refuse(document, masked)
     assert world.keys.states()[world.context.key] is KeyState.ACTIVE
     assert incidents_in(world.keys.engine) == []
@@ -84,9 +94,9 @@ def test_a_day_counts_what_was_begun_and_the_same_bytes_once(world, monkeypatch)
     with monkeypatch.context() as patch:
         child_that(patch, "exit 1")
         for _ in range(3):
-            world.refuse(document, masked, releases)
+            world.postpone(document, masked, releases)
     world.ask(*world.request("j-2"), releases)
-    assert "of a day" in world.refuse(*world.request("j-3"), releases)
+    assert "of a day" in world.postpone(*world.request("j-3"), releases)
     world.ask(afresh(world, document), masked, releases)
 
 
@@ -94,11 +104,14 @@ def test_the_hundred_and_first_of_a_day(world):
     manifest = Manifest.from_json(world.request()[0]["manifest"])
     ledger, capacity = world.releases.ledger, capacity_of(world)
     assert ledger.daily == 100
-    for number in range(100):
+    for number in range(99):
         ledger.intend(replace(manifest, job=f"k-{number}"), capacity)
-    with pytest.raises(OverBudget, match="of a day"):
+    assert ledger.exhausted([world.context.key]) == []
+    ledger.intend(replace(manifest, job="k-99"), capacity)
+    assert ledger.exhausted([world.context.key]) == [world.context.key]
+    with pytest.raises(Exhausted, match="of a day"):
         ledger.intend(manifest, capacity)
-    assert "of a day" in world.refuse(*world.request())
+    assert "of a day" in world.postpone(*world.request())
     world.clock.advance(86_401)
     world.ask(*world.request("j-2"))
 
