@@ -131,7 +131,7 @@ class Reconciler:
         return next((job for job in others if self._may_start(job)), None)
 
     def _may_start(self, job: Job) -> bool:
-        return is_overdue(job, self._journal.clock.now()) or self._releasing.can_open(job)
+        return self._releasing.can_open(job) or is_overdue(self._journal, job)
 
     def _sweep_sometimes(self) -> None:
         """A task killed between making and starting a container leaves one that ends by nothing but removal."""
