@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from assets.accept import Accepted, accept
+from assets.admission import check_takes_rows, record_refusal
 from assets.blocks import FOLDER, Block, Place, close_block, digest_of, folder_of, new_version_key, padded_bytes
 from assets.catalogue import Asset, get
 from assets.keys import KeyRing
@@ -22,10 +23,9 @@ from assets.placement import placed
 from assets.report import report_of, seal_report
 from assets.source import Format, Upload, read_source
 from assets.versions import NewVersion, Version, VersionState, add_version, known_ids, next_number
-from audit.events import Event, EventType
 from audit.log import Journal
 from core.canonical import digest
-from core.errors import BanyanError, Conflict, Invalid
+from core.errors import BanyanError, Conflict
 from core.ids import new_id
 from privacy.schema import EXCESS
 
@@ -54,7 +54,7 @@ class Ingest:
         except BaseException as problem:
             self._discard(version_id)
             if isinstance(problem, BanyanError):
-                self._record_refusal(asset, problem.code, actor)
+                record_refusal(self.journal, asset.id, problem.code, actor)
             raise
 
     def remove_orphans(self) -> int:
@@ -69,13 +69,7 @@ class Ingest:
 
     def _made(self, asset: Asset, version_id: str, upload: Upload, form: Format, actor: str) -> Version:
         declaration = asset.declaration
-        if declaration.encrypted is not None:
-            raise Invalid(
-                "asset.encrypted",
-                f"{asset.id} is declared as encrypted: its rows stay with their provider",
-                where={"field": "format"},
-                way_out="banyan encrypt, and then banyan upload",
-            )
+        check_takes_rows(asset)
         source, ignored = read_source(upload, form, [column.name for column in declaration.columns])
         accepted = accept(source, declaration, declaration.null_values if form is Format.CSV else ())
         _check_declared_size(accepted)
@@ -102,11 +96,6 @@ class Ingest:
         with suppress(SQLAlchemyError), self.journal.reading() as connection:
             if version_id not in known_ids(connection):
                 self.store.remove_folder(folder_of(version_id))
-
-    def _record_refusal(self, asset: Asset, code: str, actor: str) -> None:
-        """The refusal changed nothing, so where the log cannot be written the person must still learn why it was refused."""
-        with suppress(SQLAlchemyError), self.journal.writing() as tx:
-            tx.record(Event(EventType.VERSION_REFUSED, asset.id, actor, {"code": code}))
 
     def _stored(self, asset: Asset, version_id: str, accepted: Accepted, key: bytes) -> list[Block]:
         population = asset.declaration.population

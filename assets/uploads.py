@@ -15,6 +15,7 @@ from typing import Any
 from sqlalchemy import Connection, insert, select
 from sqlalchemy.exc import SQLAlchemyError
 
+from assets.admission import encrypted_of, record_refusal
 from assets.blocks import Block, digest_of, folder_of
 from assets.catalogue import Asset, get
 from assets.declaration_model import Encrypted
@@ -23,7 +24,6 @@ from assets.object_store import ObjectStore
 from assets.records import asset_versions, encrypted_uploads
 from assets.report import seal_report
 from assets.versions import NewVersion, Version, VersionState, add_version, known_ids, next_number
-from audit.events import Event, EventType
 from audit.log import Journal, Transaction
 from core.canonical import canonical, digest
 from core.errors import BanyanError, Conflict, Invalid
@@ -62,14 +62,11 @@ class Uploads:
                 if version_id not in known_ids(connection):
                     self.store.remove_folder(folder_of(version_id))
             if isinstance(problem, BanyanError):
-                with suppress(SQLAlchemyError), self.journal.writing() as tx:
-                    tx.record(Event(EventType.VERSION_REFUSED, asset.id, actor, {"code": problem.code}))
+                record_refusal(self.journal, asset.id, problem.code, actor)
             raise
 
     def _made(self, asset: Asset, version_id: str, path: Path, actor: str) -> Version:
-        declared = asset.declaration.encrypted
-        if declared is None:
-            raise Invalid("asset.not_encrypted", f"{asset.id} is not declared as encrypted", where={"field": "asset"})
+        declared = encrypted_of(asset)
         header = header_in(self.read(path, declared.terms, declared.vectors))
         check_header(header, declared)
         if header.share is not None:
