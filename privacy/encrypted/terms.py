@@ -26,9 +26,9 @@ MAX_GROUPS, MAX_COLUMNS, MAX_SCALE = 10_000, 16, 9
 MAX_GROUP_BYTES = 200_000
 # Signatures and digests are over canonical JSON (RFC 8785), which has no larger integers.
 LARGEST = 2**53 - 1
-_PROVIDER = re.compile(r"[a-z][a-z0-9-]{0,39}")
+PROVIDER = re.compile(r"[a-z][a-z0-9-]{0,39}")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}")
-_POPULATION = re.compile(r"[a-z][a-z0-9-]{0,60}")
+POPULATION = re.compile(r"[a-z][a-z0-9-]{0,60}")
 
 
 @dataclass(frozen=True)
@@ -142,10 +142,10 @@ class Terms:
 
     def __post_init__(self) -> None:
         _demand(type(self.units) is int and 1 <= self.units <= 10**9, "units are 1 to a thousand million")
-        _demand(isinstance(self.provider, str) and _PROVIDER.fullmatch(self.provider) is not None, "a provider's name")
+        _demand(isinstance(self.provider, str) and PROVIDER.fullmatch(self.provider) is not None, "a provider's name")
         _demand(isinstance(self.unit, str) and _NAME.fullmatch(self.unit) is not None, "the unit column's name")
         _demand(
-            isinstance(self.population, str) and _POPULATION.fullmatch(self.population) is not None,
+            isinstance(self.population, str) and POPULATION.fullmatch(self.population) is not None,
             "the population's name",
         )
         _demand(isinstance(self.profile, str) and self.profile in PROFILES, "there is no profile of this name")

@@ -28,13 +28,15 @@ from core.database import changing, engine_for
 from core.migrate import upgrade
 from core.signing_key import create_signing_key, open_signing_key, public_text
 from jobs.key_holder import release_body
+from jobs.pinned import Pinned
 from keyholder import decryption
-from keyholder.app import REFUSAL, application
+from keyholder.app import NOT_NOW, REFUSAL, application
 from keyholder.keys import Keys, KeyState
 from keyholder.ledger import Ledger, incidents_in
 from keyholder.records import database_in
 from keyholder.registry import Population, Registry, Service
-from keyholder.releasing import NotNow, Refused, Releases
+from keyholder.releasing import NotNow, Releases
+from keyholder.request import Refused, Unsigned
 from keyholder.sealed_key import PassphraseSealer
 from privacy.accountant import Accountant, Capacity
 from privacy.encrypted import bfv
@@ -168,6 +170,14 @@ class World:
     def postpone(self, document, masked, releases=None):
         """Told to send the same again later; the reason that the key holder's own account gives."""
         return self._turned_away(NotNow, document, masked, releases)
+
+    def stranger(self, body):
+        """Turned away, as what anybody may have sent; the reason."""
+        before = rows(self, "refusals")
+        with pytest.raises(Unsigned) as caught:
+            self.releases.answer(body)
+        assert rows(self, "refusals") == before
+        return str(caught.value)
 
     def _turned_away(self, how, document, masked, releases):
         with pytest.raises(how):
@@ -316,7 +326,7 @@ def test_too_few_providers(world):
 
 
 def test_a_signature_of_somebody_else(world):
-    assert "not signed by the service" in world.refuse(*world.request(sign=signing("somebody")))
+    assert "not signed by the service" in world.stranger(release_body(*world.request(sign=signing("somebody"))))
 
     def other_provider(document):
         header = Header.from_json(document["uploads"][0]["header"])
@@ -368,7 +378,7 @@ def test_a_log_that_was_rolled_back_opens_nothing_and_is_an_incident_once_it_has
     assert incidents_in(world.keys.engine) == []
     assert "does not extend" in world.refuse(*other.request("j-4"))
     assert rows(world) == 2
-    assert [kind for _, kind, _, _ in incidents_in(world.keys.engine)] == ["log.forked"]
+    assert [each.kind for each in incidents_in(world.keys.engine)] == ["log.forked"]
 
 
 def _signed_anew(world, journal):
@@ -431,7 +441,7 @@ def test_what_no_honest_service_can_send_freezes_the_key_at_once(world, masked):
     """Accept or refuse is an oracle for the secret key (proof_obligations B14): there is no second try."""
     world.refuse(*world.request(masked=masked(world)))
     assert world.keys.states()[world.context.key] is KeyState.FROZEN
-    assert [kind for _, kind, _, _ in incidents_in(world.keys.engine)] == ["ciphertext.out_of_range"]
+    assert [each.kind for each in incidents_in(world.keys.engine)] == ["ciphertext.out_of_range"]
     assert "frozen" in world.refuse(*world.request("j-2"))
     assert rows(world) == 0
 
@@ -446,12 +456,43 @@ def test_every_refusal_is_the_same_bytes_over_http(world):
     ]  # fmt: skip
     answers = [asked(app, "POST", "/v1/release", body) for body in bodies]
     assert {(answer.status_code, answer.content) for answer in answers} == {(409, REFUSAL)}
-    assert rows(world, "refusals") == len(bodies)
+    signed = 1  # whose chunks were cut
+    assert rows(world, "refusals") == signed
+    assert rows(world, "strangers") == 1, "within one minute"
     assert asked(app, "POST", "/v1/release", release_body(good, masked)).status_code == 200
     told = asked(app, "GET", "/v1/key").json()
+    assert set(told) == {"contexts", "states", "resting", "signer", "populations"}
     assert told["states"] == {world.context.key: "active"}
+    assert told["resting"] == []
     assert told["signer"] == world.keys.signer
     assert asked(app, "GET", "/v1/checkpoint").json()["size"] == 2
+
+
+def test_what_is_pinned_of_a_population_and_what_is_left_of_it_is_told_to_whoever_asks(world):
+    app = application(world.serving(epsilon=Fraction(5, 2)))
+
+    def told():
+        return asked(app, "GET", "/v1/key").json()["populations"]
+
+    assert told() == {
+        "patients": {
+            "accountant": "basic", "min_providers": 3, "overlap": 1, "shared": False, "providers": {name: public_line(name) for name in HOSPITALS},
+            "left": {"epsilon": "2.5", "delta": "0", "rho": "0"},
+        }
+    }  # fmt: skip
+    assert asked(app, "POST", "/v1/release", release_body(*world.request())).status_code == 200
+    assert told()["patients"]["left"] == {"epsilon": "1.5", "delta": "0", "rho": "0"}
+    assert Pinned.from_json(told()["patients"]).left.epsilon == Fraction(3, 2), "as the service reads it"
+
+
+def test_a_key_that_had_its_releases_of_the_day_is_told_to_rest(world):
+    app = application(world.serving(daily=1))
+    assert asked(app, "POST", "/v1/release", release_body(*world.request())).status_code == 200
+    assert asked(app, "GET", "/v1/key").json()["resting"] == [world.context.key]
+    later = asked(app, "POST", "/v1/release", release_body(*world.request("j-2")))
+    assert (later.status_code, later.content) == (503, NOT_NOW)
+    world.clock.advance(86_401)
+    assert asked(app, "GET", "/v1/key").json()["resting"] == []
 
 
 def test_a_release_that_was_kept_but_not_answered_is_answered_the_same_after_a_crash(world, monkeypatch):

@@ -1,5 +1,6 @@
 """A job has one ciphertext for ever, kept before it is decrypted, and what a ciphertext brings down is a failure to decode it."""
 
+import base64
 import signal
 import sqlite3
 import subprocess
@@ -9,16 +10,19 @@ import pytest
 import sqlalchemy
 
 from core.database import changing
+from jobs.key_holder import release_body
 from keyholder import decryption
 from keyholder.keys import Keys, KeyState
 from keyholder.ledger import Exhausted, Ledger, OtherCiphertext, OverBudget, incidents_in, unanswered_in
 from keyholder.log_follower import Head
 from keyholder.records import metadata, prepare
-from keyholder.releasing import Refused
+from keyholder.request import Refused
 from privacy.accountant import Accountant, Capacity
 from privacy.encrypted import bfv
 from privacy.encrypted.chunks import bytes_of
+from privacy.encrypted.header import Header
 from privacy.encrypted.manifest import Manifest
+from tests.unit.encrypted_world import signing
 from tests.unit.test_keyholder import PROFILE, World, rows
 
 
@@ -50,13 +54,13 @@ def test_after_a_failure_without_an_answer_only_the_same_bytes_may_be_tried_agai
     with monkeypatch.context() as patch:
         child_that(patch, "exit 1")
         assert "has failed" in world.postpone(document, masked)
-    assert unanswered_in(world.keys.engine) == 1
+    assert unanswered_in(world.keys.engine) == ["j-1"]
     other, bytes_of_other = world.request()
     assert bytes_of_other != masked
     assert "another ciphertext" in world.refuse(other, bytes_of_other)
     assert rows(world) == 0
     world.ask(afresh(world, document), masked)
-    assert unanswered_in(world.keys.engine) == 0
+    assert unanswered_in(world.keys.engine) == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL])
@@ -64,7 +68,35 @@ def test_a_library_that_a_ciphertext_brings_down_freezes_the_key(world, monkeypa
     child_that(monkeypatch, f"kill -{int(number)} $$")
     world.refuse(*world.request())
     assert world.keys.states()[world.context.key] is KeyState.FROZEN
-    assert [kind for _, kind, _, _ in incidents_in(world.keys.engine)] == ["ciphertext.out_of_range"]
+    assert [each.kind for each in incidents_in(world.keys.engine)] == ["ciphertext.out_of_range"]
+
+
+def test_a_freeze_names_the_uploads_of_the_sum_and_which_of_them_never_opened(world, monkeypatch, caplog):
+    """The service may be honest, and one provider's upload what is wrong."""
+    world.ask(*world.request("j-1"))
+
+    def new_version(document):
+        header = replace(Header.from_json(document["uploads"][2]["header"]), content="sha256:" + "c" * 64)
+        signature = base64.b64encode(signing("hospital-c").sign(header.signed())).decode()
+        document["uploads"][2] |= {"version": 2, "header": replace(header, signature=signature).to_json()}
+
+    child_that(monkeypatch, f"exit {decryption.OUT_OF_RANGE}")
+    named = "medical/hospital_a version 1 of hospital-a, medical/hospital_b version 1 of hospital-b, medical/hospital_c version 2 of hospital-c"
+    reason = world.refuse(*world.request("j-2", change=new_version))
+    assert reason == "the sum is not one that an honest service can send; job j-2"
+    (incident,) = incidents_in(world.keys.engine)
+    assert (incident.kind, incident.key, incident.job) == ("ciphertext.out_of_range", world.context.key, "j-2")
+    assert incident.about == f"{named} (not opened before)"
+    assert f"alarm: the key {world.context.key} is frozen: {reason}, a sum of {named}" in caplog.text
+    assert content(world, "key_states")[-1][-1] == f"{reason}, a sum of {named}"
+
+
+def test_an_upload_of_which_another_vector_was_opened_is_still_suspected(world):
+    manifest = Manifest.from_json(world.request()[0]["manifest"])
+    world.releases.ledger.enter(manifest, capacity_of(world), b"one")
+    assert "not opened" not in world.releases._suspected(manifest)
+    other = replace(manifest, vectors=(replace(manifest.vectors[0], name="sum:cost"),))
+    assert world.releases._suspected(other).count("(not opened before)") == 3
 
 
 @pytest.mark.parametrize("end", ["kill -9 $$", "exit 1", "echo no passphrase; exit 12"])
@@ -147,8 +179,9 @@ def test_a_refusal_that_cannot_be_written_down_is_refused_all_the_same(world, mo
         raise OSError("disk full")
 
     monkeypatch.setattr(Ledger, "refuse", full)
+    document, masked = world.request()
     with pytest.raises(Refused):
-        world.releases.answer(b"")
+        world.releases.answer(release_body(document, masked[:-1]))
     assert "could not be written down" in caplog.text
 
 
@@ -187,6 +220,7 @@ def test_no_row_is_changed_removed_or_replaced(world, table):
     world.ask(*world.request())
     world.releases.note("something")
     world.releases.ledger.open_incident("test", None, None)
+    world.releases.ledger.count_strangers(3, "too short")
     columns = [column.name for column in metadata.tables[table].columns]
     before = content(world, table)
     assert before
@@ -215,10 +249,13 @@ def test_a_row_of_another_job_does_not_take_the_number_of_one(world):
 def test_an_older_folder_gets_what_it_lacks(world):
     with changing(world.keys.engine) as connection:
         connection.exec_driver_sql("DROP TABLE intents")
+        connection.exec_driver_sql("ALTER TABLE incidents DROP COLUMN about")
         connection.exec_driver_sql("DROP TRIGGER answers_no_insert")
     with changing(world.keys.engine) as connection:
         prepare(connection)
     world.ask(*world.request())
+    world.releases.ledger.open_incident("test", None, None, "medical/hospital_a")
+    assert [each.about for each in incidents_in(world.keys.engine)] == ["medical/hospital_a"]
     with pytest.raises(sqlalchemy.exc.IntegrityError), changing(world.keys.engine) as connection:
         connection.exec_driver_sql("REPLACE INTO answers SELECT * FROM answers")
 

@@ -72,7 +72,7 @@ def world(tmp_path):
 
 
 def alarms(world):
-    return [kind for _, kind, _, _ in incidents_in(world.keys.engine)]
+    return [each.kind for each in incidents_in(world.keys.engine)]
 
 
 def test_an_old_proof_is_late_and_no_alarm(world):
