@@ -305,16 +305,33 @@ def test_bodies_that_are_no_requests(office):
 
 def test_a_body_that_is_too_large_is_not_read_to_its_end_and_is_counted(office):
     before = len(office.strangers())
+    document, _ = office.request("large")
     with contextlib.suppress(httpx.TransportError):  # it may be cut off while it still sends
-        answer = office.send(bytes(MAX_BODY + 1))
+        answer = office.send(release_body(document, bytes(3 * MAX_BODY)))
         assert (answer.status_code, answer.content) == (409, REFUSAL)
     assert waited(lambda: office.strangers()[before:]) == ["the request is too large"]
+
+
+def test_strangers_that_send_slowly_and_much_keep_no_memory_and_no_release_waits_for_them(office):
+    document, masked = office.request("beside")
+    unsigned = release_body({**document, "signature": _text(bytes(64))}, b"")
+    head = f"POST /v1/release HTTP/1.1\r\nHost: k\r\nContent-Length: {len(unsigned) + MAX_BODY // 2}\r\n\r\n".encode()
+    with contextlib.ExitStack() as open_ones:
+        slow = [open_ones.enter_context(socket.create_connection(("127.0.0.1", office.port))) for _ in range(20)]
+        for connection in slow:
+            connection.sendall(head + unsigned)
+        assert office.post(document, masked).status_code == 200
+        for connection in slow:
+            connection.sendall(bytes(MAX_BODY // 2))
+            assert connection.recv(12) == b"HTTP/1.1 409"
 
 
 def test_a_body_that_ends_before_its_end_is_counted(office):
     before = len(office.strangers())
     with socket.create_connection(("127.0.0.1", office.port)) as connection:
-        connection.sendall(b"POST /v1/release HTTP/1.1\r\nHost: k\r\nContent-Length: 5000\r\n\r\n" + bytes(100))
+        connection.sendall(
+            b"POST /v1/release HTTP/1.1\r\nHost: k\r\nContent-Length: 5000\r\n\r\n" + struct.pack(">Q", 4900)
+        )
     assert waited(lambda: office.strangers()[before:]) == ["the request was cut off"]
     assert httpx.get(f"{office.url}/healthz").status_code == 200
     assert "Traceback" not in (office.folder / "keyholder.log").read_text()
