@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,14 @@ from typing import Any
 from banyan.errors import Excerpt, Refused
 
 MAX_TEXT_BYTES = 1_000_000
+_WHY = {
+    errno.ENOENT: "there is no such file or folder",
+    errno.EISDIR: "this is a folder, and a file is needed",
+    errno.ENOTDIR: "a part of this path is a file, and no folder",
+    errno.EACCES: "you may not read or write it",
+    errno.EROFS: "nothing can be written there",
+    errno.ENOSPC: "there is no room left",
+}
 
 
 def read_text(path: Path) -> str:
@@ -32,8 +42,10 @@ def read_bytes(path: Path, limit: int) -> bytes:
 
 
 def unreadable(path: Path, problem: OSError) -> Refused:
-    """The refusal for a file that cannot be read or written."""
-    return Refused("file.unusable", f"{path}: {(problem.strerror or 'cannot be used').lower()}")
+    """The refusal for a file that cannot be read or written, in our own words: libraries put theirs into an OSError too."""
+    number = problem.errno or (errno.EISDIR if path.is_dir() else 0)
+    text = _WHY.get(number) or (os.strerror(number).lower() if number else "it cannot be used")
+    return Refused("file.unusable", f"{path}: {text}")
 
 
 def place_of(name: str, text: str, index: int) -> Excerpt:

@@ -156,7 +156,7 @@ def test_options_for_the_least():
         ({"group_by": "region"}, "option.group_by", "never read from the data"),
         ({"group_by": "region=north|north"}, "option.terms", "a group stands twice"),
         ({"max_groups": 9}, "option.terms", "a unit counts in 1 to all groups"),
-        ({"provider": "Hospital A"}, "option.terms", "a provider's name"),
+        ({"provider": "Hospital A"}, "option.terms", "a provider's name is 1 to 40 letters a-z, digits and hyphens"),
         ({"squares": ["age"]}, "option.terms", "squares are of totalled columns"),
         ({"columns": ["cost"]}, "option.column", '"cost"'),
         ({"columns": ["cost:int"]}, "option.column", '"cost:int"'),
