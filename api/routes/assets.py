@@ -90,17 +90,21 @@ async def ingest(
 ) -> dict[str, Any]:
     """Make the next version from a file. The plaintext lies in tmpfs while it is read, and is gone afterwards.
 
-    `hev` is what a provider encrypted (banyan encrypt); it is ciphertext to this server, and kept as it came.
+    `hev` is what a provider encrypted (banyan encrypt); it is ciphertext to this server, and kept as it came. Sent again, the very bytes
+    of the newest version make no other one (`repeated`).
     """
     check(caller, Action.ASSET_INGEST)
     asset = f"{sector}/{name}"
     most = await run_in_threadpool(_most_bytes, server, asset, caller, form)
     async with _received(request, server, most) as upload:
         if form == HEV:
-            version = await run_in_threadpool(server.encrypted.version, asset, upload, caller.id)
+            taken = await run_in_threadpool(server.encrypted.version, asset, upload, caller.id)
+            version, is_repeated = taken.version, taken.is_repeated
         else:
             version = await run_in_threadpool(server.ingest.version, asset, upload, Format(form), caller.id)
-    return {"asset": version.asset, "version": version.number, "id": version.id, "state": version.state.value}
+            is_repeated = False
+    told = {"asset": version.asset, "version": version.number, "id": version.id, "state": version.state.value}
+    return told | {"repeated": is_repeated}
 
 
 def _most_bytes(server: Server, asset: str, caller: Caller, form: str) -> int:

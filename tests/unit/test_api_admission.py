@@ -60,7 +60,8 @@ def test_a_file_of_the_wrong_kind_is_refused_before_a_byte_is_received(world, as
 
 def test_rows_of_an_asset_that_takes_them_are_received(world):
     body = Body(world, visits(), 1)
-    assert sent(world, PLAIN, "csv", body).status == 201
+    answer = sent(world, PLAIN, "csv", body)
+    assert (answer.status, answer.json["repeated"]) == (201, False)
     assert (body.taken, body.staged) == (1, True)
 
 

@@ -157,7 +157,8 @@ def upload(
     elif header.share is not None:
         screen.say(f"{header.share.job} has the contribution of {asset}")
     else:
-        screen.say(f"{found.get('asset')} v{found.get('version')} is {found.get('state')}")
+        again = "; the service had these very bytes already" if found.get("repeated") else ""
+        screen.say(f"{found.get('asset')} v{found.get('version')} is {found.get('state')}{again}")
 
 
 def _sources(
