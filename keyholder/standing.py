@@ -13,7 +13,8 @@ from privacy.accountant import Accountant, Loss
 
 def check_accountants(registry: Registry, ledger: Ledger) -> None:
     """Raise Conflict (`registry.accountant`) where something was released under another accountant: its losses cannot be added up."""
-    for name, population in registry.populations.items():
+    pinned = registry.populations
+    for name, population in pinned.items():
         if not _is_of(population.accountant, ledger.spent(name)):
             raise Conflict(
                 "registry.accountant",
@@ -25,7 +26,8 @@ def check_accountants(registry: Registry, ledger: Ledger) -> None:
 
 def lines(registry: Registry, ledger: Ledger) -> list[str]:
     """For each population what is spent, of what, and what is left."""
-    return [_line(name, population, ledger.spent(name)) for name, population in registry.populations.items()]
+    pinned = registry.populations
+    return [_line(name, population, ledger.spent(name)) for name, population in pinned.items()]
 
 
 def warnings(registry: Registry, ledger: Ledger) -> list[str]:
