@@ -268,7 +268,7 @@ def test_a_program_without_an_answer_is_told_so_and_exits_with_one(
 
 
 def test_a_program_is_listed_by_its_name_and_never_shown_whole(run: Run, program: Contract) -> None:
-    assert "delay_regression.py on traffic/flights, a/b" in run("jobs").out
+    assert "delay_regression.py on 2 assets: traffic/flights" in run("jobs").out
     done = run("show", "j-1")
     assert done.out.split("\n")[1].startswith("delay_regression.py on traffic/flights, a/b, ε 0.5, submitted ")
     assert f"\n  {PROGRAM['digest']}\n" in done.out

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-from banyan import figures, layout
+from banyan import encrypted_words, figures, layout
 from banyan.cli import screen
 from banyan.cli.account import Json
 from banyan.cli.saving import Force, check_output
@@ -54,7 +54,8 @@ def show(asset: Asset, as_json: Json = False) -> None:
         screen.say_json(found)
         return
     columns = _columns(found)
-    screen.say_fields(screen.flat({name: value for name, value in found.items() if name != "columns"}))
+    plain = {name: value for name, value in found.items() if name not in ("columns", "encrypted")}
+    screen.say_fields(screen.flat(plain) + _encrypted(found))
     if columns:
         screen.say("")
         screen.say_table(("column", "type", "may be", "key"), columns)
@@ -153,6 +154,14 @@ def mock(
     except OSError as problem:
         raise unreadable(output, problem) from None
     screen.say(f"{rows:,} made-up rows of {asset} in {output}")
+
+
+def _encrypted(entry: Mapping[str, Any]) -> list[tuple[str, str]]:
+    told = entry.get("encrypted")
+    try:
+        return [] if told is None else encrypted_words.fields(told)
+    except (KeyError, TypeError, ValueError):  # of a server of another version
+        return screen.flat({"encrypted": told})
 
 
 def _next(entry: Mapping[str, Any]) -> str:

@@ -196,7 +196,8 @@ def _context(raw: bytes) -> PublicContext:
 def _check_holder(public: PublicContext, expected: str | None, *, quiet: bool) -> None:
     """Whoever has the secret half of the key reads all: whose key it is must not be believed to the one who carried it here."""
     if expected is None and not quiet:
-        screen.note(f"the key is of {public.holder}, it says, whose signer is {public.signer}")
+        screen.note(f"the key is of {public.holder}, it says, whose signer is")
+        screen.note(f"  {public.signer}")
         screen.note("ask them in person whether that is so, and give the line with --key-holder")
     if expected is not None and expected != public.signer:
         raise Refused(
@@ -234,7 +235,7 @@ def _say(
                 ("Key", header.key),
                 ("Holds", words.contents(header.terms, held, header.share)),
                 ("Signed", words.bounds(header.terms)),
-                ("Only here", words.local_told(local)),
+                ("Stays", "with you, and nobody else is told:\n" + words.local_told(local)),
             ]
         )
         screen.note(f"next: banyan upload {output}")
