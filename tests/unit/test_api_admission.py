@@ -54,6 +54,7 @@ def test_a_file_of_the_wrong_kind_is_refused_before_a_byte_is_received(world, as
     assert (answer.status, answer.code) == (422, code)
     assert answer.json["way_out"]
     assert (body.taken, body.staged) == (0, False)
+    assert answer.headers["connection"] == "close", "else the HTTP server would take the rest in"
     (event,) = world.entries()[size:]
     assert (event["type"], event["subject"], event["facts"]) == ("version:refused", asset, {"code": code})
 
@@ -62,6 +63,8 @@ def test_rows_of_an_asset_that_takes_them_are_received(world):
     body = Body(world, visits(), 1)
     answer = sent(world, PLAIN, "csv", body)
     assert (answer.status, answer.json["repeated"]) == (201, False)
+    assert "connection" not in answer.headers
+    assert "connection" not in world.get("olga", "/v1/assets").headers
     assert (body.taken, body.staged) == (1, True)
 
 
@@ -76,6 +79,7 @@ def test_an_upload_is_received_up_to_the_size_that_the_declaration_implies(world
     answer = sent(world, ENCRYPTED, "hev", body)
     assert (answer.status, answer.code) == (413, "ingest.upload_too_large")
     assert body.taken == most // len(piece) + 1
+    assert answer.headers["connection"] == "close"
     body = Body(world)
     answer = sent(world, ENCRYPTED, "hev", body, **{"Content-Length": str(most + 1)})
     assert (answer.status, answer.code) == (413, "ingest.upload_too_large")
