@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from banyan.errors import Excerpt, Refused
+from banyan.file_kind import FORMATS
 
 MAX_TEXT_BYTES = 1_000_000
 _WHY = {
@@ -22,7 +23,14 @@ _WHY = {
 
 
 def read_text(path: Path) -> str:
-    """The text of a UTF-8 file, whatever its line ends. Raises Refused when there is none, or more than a person writes."""
+    """The text of a UTF-8 file, whatever its line ends. Raises Refused when there is none, or more than a person writes.
+
+    A file of rows is refused by its name: of what people write lines are shown, and it is sent.
+    """
+    if path.suffix.lower() in FORMATS:
+        raise Refused(
+            "file.format", f"{path.name} is a file of rows by its name", way_out="a file that people write, .yaml"
+        )
     if len(content := read_bytes(path, MAX_TEXT_BYTES)) > MAX_TEXT_BYTES:
         raise Refused("file.too_large", f"{path} is larger than {MAX_TEXT_BYTES:,} bytes")
     try:

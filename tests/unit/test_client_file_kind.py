@@ -10,6 +10,7 @@ from banyan.client import Client
 from banyan.errors import Refused
 
 from tests.unit.client_contract import TOKEN, contract_server
+from tests.unit.encrypted_world import context
 
 PLAIN, ENCRYPTED = "traffic/flights", "medical/trial_hospital_a"
 SECRET = "4711,north,12.50"
@@ -75,6 +76,24 @@ def test_a_program_of_ones_own_is_refused_as_well(contract, asset, file, form, c
 def test_rows_are_no_contribution_to_a_job(contract):
     with Client() as client, pytest.raises(Refused, match=r"upload\.not_hev"):
         client.contribute(ENCRYPTED, "j-1", "rows.csv")
+    assert contract.requests == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("assets", "register", "rows.csv"),
+        ("policies", "propose", "rows.csv"),
+        ("plan", "rows.csv"),
+        ("submit", "rows.csv"),
+        ("encrypt", "asset.yaml", "--declaration", "rows.csv", "--context", "key.hectx", "-o", "new.hev"),
+    ],
+)
+def test_rows_in_the_place_of_what_people_write_are_neither_sent_nor_shown(contract, capsys, tmp_path, words):
+    (tmp_path / "key.hectx").write_bytes(context().to_bytes())
+    said = refused(capsys, *words)
+    assert said.startswith("refused file.format rows.csv is a file of rows by its name")
+    assert SECRET not in said
     assert contract.requests == []
 
 
