@@ -20,9 +20,9 @@ LONGEST = 16_384.0
 SLOT_FACTOR = 1.25
 # Seconds to make a block's process; to make a container of its own; to kill and remove that (sandbox/runtime.py allows a second).
 SLOT_OF_PROCESS, MAKING, REMOVAL = 0.02, 0.3, 1.2
-# Seconds to take any block apart; as many mappings as a process may have (vm.max_map_count); a byte that it wrote to. Measured on the worst
-# that a block can do within its limits: 0.09 s and 0.06e-9 s a byte.
-CLEAR, CLEAR_MAPPINGS, CLEAR_PER_BYTE = 0.003, 0.5, 0.5e-9
+# Seconds to take any block apart, and for what the kernel frees a little later; as many mappings as a process may have
+# (vm.max_map_count); a byte that it wrote to. Measured on the worst that a block can do within its limits: 0.002 s, 0.09 s and 0.06e-9 s.
+CLEAR, CLEAR_MAPPINGS, CLEAR_PER_BYTE = 0.02, 0.5, 0.5e-9
 # What PID 1 and the libraries that are loaded beforehand take of a lane's memory, and the least that a block is left.
 SUPERVISOR_BYTES, LEAST_BLOCK_BYTES = 320 << 20, 64 << 20
 # Seconds of one core to import a library, with a margin of about a half, for those that are loaded before the first block.

@@ -7,7 +7,7 @@ import pytest
 
 from core.errors import Invalid, Unavailable
 from jobs import program_check
-from jobs.program_check import checked_imports
+from jobs.program_check import checked_imports, planned_for
 
 IMAGE = frozenset({"numpy"})
 WAITING = 4
@@ -92,6 +92,28 @@ def test_that_it_was_busy_is_not_remembered(reader, pool):
         each.result(20)
     assert checked_imports("one more", IMAGE) == ()
     assert reader.read.count("one more") == 1
+
+
+def test_nobody_takes_more_than_one_place(reader, pool):
+    """Or one researcher's many new programs would keep all others from planning theirs."""
+
+    def planned(person, text):
+        with planned_for(person):
+            return checked_imports(text, IMAGE)
+
+    first = pool.submit(planned, "rob", "rob's first")
+    assert reader.begun.acquire(timeout=20)
+    for number in range(3):
+        with pytest.raises(Unavailable, match="another program of yours") as busy:
+            planned("rob", f"rob's next {number}")
+        assert busy.value.code == "program.busy"
+    until_waiting(1)
+    other = pool.submit(planned, "rita", "rita's")
+    until_waiting(2)
+    reader.let_go.set()
+    assert [first.result(20), other.result(20)] == [(), ()]
+    assert planned("rob", "rob's next") == ()
+    assert not program_check._READING
 
 
 def test_a_known_program_is_answered_while_others_wait(reader, pool):
