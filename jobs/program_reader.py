@@ -85,7 +85,8 @@ def _count_in_characters(tree: ast.Module, lines: list[bytes]) -> None:
 def _check_analyse(tree: ast.Module) -> None:
     """The last definition counts, as in Python. One that is made otherwise (imported, assigned) is for the mock run to judge."""
     found: ast.FunctionDef | None = None
-    is_bound = False
+    is_bound, line, column = False, 1, 1
+    always = frozenset(map(id, tree.body))
     for node in _module_level(tree.body):
         if isinstance(node, ast.AsyncFunctionDef) and node.name == "analyse":
             raise Problem("program.signature", "analyse must be an ordinary function", node.lineno, node.col_offset + 1)
@@ -93,8 +94,12 @@ def _check_analyse(tree: ast.Module) -> None:
             found, is_bound = node, True
         elif "analyse" in _bound_names(node):
             found, is_bound = None, True
+        elif isinstance(node, ast.Delete) and id(node) in always and "analyse" in _named(node.targets):
+            found, is_bound, line, column = None, False, node.lineno, node.col_offset + 1
+        elif isinstance(node, ast.AnnAssign) and not is_bound and "analyse" in _named([node.target]):
+            line, column = node.lineno, node.col_offset + 1
     if not is_bound:
-        raise Problem("program.no_analyse", "the program has no function called analyse", 1, 1)
+        raise Problem("program.no_analyse", "the program has no function called analyse", line, column)
     if found is not None and any(isinstance(node, ast.Yield | ast.YieldFrom) for node in _own_nodes(found)):
         text = "analyse returns a dict; with a yield in it, it would return a generator"
         raise Problem("program.signature", text, found.lineno, found.col_offset + 1)
@@ -129,10 +134,34 @@ def _module_level(body: list[ast.stmt]) -> Iterator[ast.stmt]:
 
 
 def _bound_names(node: ast.stmt) -> set[str]:
+    """The names that one statement gives a value, without the statements in it. An annotation alone gives none."""
     if isinstance(node, ast.Import | ast.ImportFrom):
         return {(alias.asname or alias.name).partition(".")[0] for alias in node.names}
-    targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-    return {found.id for target in targets if target for found in ast.walk(target) if isinstance(found, ast.Name)}
+    if isinstance(node, ast.ClassDef):
+        return {node.name}
+    if isinstance(node, ast.AnnAssign) and node.value is None:
+        return set()
+    found, waiting = set(), list(ast.iter_child_nodes(node))
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store):
+            found.add(part.id)
+        elif isinstance(part, ast.comprehension):  # its own variable ends with it; what := binds in it does not
+            waiting += [part.iter, *part.ifs]
+        elif not isinstance(part, ast.stmt | ast.ExceptHandler | ast.match_case | ast.Lambda):
+            waiting += ast.iter_child_nodes(part)
+    return found
+
+
+def _named(targets: list[ast.expr]) -> set[str]:
+    """Those of the targets that are plain names, in brackets or not."""
+    found: set[str] = set()
+    for target in targets:
+        if isinstance(target, ast.Name):
+            found.add(target.id)
+        elif isinstance(target, ast.Tuple | ast.List):
+            found |= _named(target.elts)
+    return found
 
 
 def _takes_two(arguments: ast.arguments) -> bool:

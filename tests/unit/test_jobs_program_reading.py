@@ -129,6 +129,21 @@ def test_the_last_definition_counts_and_those_of_others_do_not():
 
 
 @pytest.mark.parametrize(
+    ("text", "line", "column"),
+    [
+        ("import numpy\nanalyse: int\n", 2, 1),
+        (DEF + "x = 'é'; del analyse\n", 3, 10),
+        (DEF + "x = 1\ndel (x, analyse)\n", 4, 1),
+        ("x = [analyse for analyse in ()]\n", 1, 1),
+        ("f = lambda: (analyse := print)\n", 1, 1),
+        ("def f(): analyse = print\n", 1, 1),
+    ],
+)
+def test_a_name_that_has_no_value_is_no_function(text, line, column):
+    assert place(text) == ("program.no_analyse", line, column)
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "import sys\nmatch sys.byteorder:\n    case _:\n        def analyse(t, p): return {}\n",
@@ -137,6 +152,14 @@ def test_the_last_definition_counts_and_those_of_others_do_not():
         "try:\n    1 / 0\nexcept* ZeroDivisionError:\n    def analyse(t, p): return {}\n",
         "analyse: object = print\n",
         "analyse, other = print, print\n",
+        "class analyse(dict): pass\n",
+        "(analyse := lambda tables, params: {})\n",
+        "[analyse := print for _ in '1']\n",
+        "with open('/dev/null') as analyse: pass\n",
+        "analyse: int\nanalyse = print\n",
+        DEF + "analyse: object\n",
+        DEF + "if 0:\n    del analyse\n",
+        DEF + "del analyse\n" + DEF,
         "try:\n    import torch\nexcept* ImportError:\n    torch = None\n" + DEF,
         "def f():\n    try:\n        if 1:\n            from torch import nn\n    finally:\n        pass\n" + DEF,
         "import importlib\nimportlib.import_module('torch')\n" + DEF,
