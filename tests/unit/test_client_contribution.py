@@ -419,7 +419,7 @@ def test_a_disk_that_fails_on_the_way_leaves_the_memory_whole(folder, monkeypatc
 
     with monkeypatch.context() as patched:
         patched.setattr(os, "fsync", fail)
-        assert "no space left" in refused_unusable(folder)
+        assert "no room left" in refused_unusable(folder)
     assert (folder / MEMORY).read_bytes() == before
     assert remembered(folder, job="j-2") == []
 

@@ -6,7 +6,7 @@ from fractions import Fraction
 import httpx
 import pytest
 
-from core.errors import Invalid
+from core.errors import Invalid, Unavailable
 from jobs.key_holder import HttpKeyHolder
 from jobs.pinned import Pinned, check_pinned
 from privacy.accountant import Loss
@@ -134,3 +134,18 @@ def test_a_key_holder_that_tells_it_is_believed():
     transport = httpx.MockTransport(lambda _: httpx.Response(200, content=json.dumps(told)))
     found = HttpKeyHolder("http://keyholder", public_line("holder"), transport).pinned()
     assert found == pinned()
+
+
+@pytest.mark.parametrize(
+    "body", [b"[" * 100_000, b'{"populations":' * 100_000, b"", b"\xff", b"[]", b"null", b'{"populations": 1}']
+)
+def test_an_answer_that_is_no_json_or_too_deep_of_it_stops_nothing(body):
+    found = HttpKeyHolder(
+        "http://keyholder", public_line("holder"), httpx.MockTransport(lambda _: httpx.Response(200, content=body))
+    )
+    assert found.pinned() is None
+    assert not found.opens("sha256:" + "a" * 64)
+    with pytest.raises(Unavailable):
+        found.keys()
+    with pytest.raises(Unavailable):
+        found.followed()
