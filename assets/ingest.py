@@ -12,6 +12,7 @@ from pathlib import Path
 
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
+from assets.admission import check_takes_rows, record_refusal
 from assets.block_rows import in_order, units_of
 from assets.blocks import FOLDER, Block, Place, close_block, digest_of, folder_of, new_version_key, padded_bytes
 from assets.catalogue import Asset, get
@@ -26,10 +27,9 @@ from assets.report import report_of, seal_report
 from assets.source import Format, Upload
 from assets.spill import Spill, spill_in
 from assets.versions import NewVersion, Version, VersionState, add_version, known_ids, next_number
-from audit.events import Event, EventType
 from audit.log import Journal
 from core.canonical import digest
-from core.errors import BanyanError, Conflict, Invalid
+from core.errors import BanyanError, Conflict
 from core.ids import new_id
 from privacy.schema import EXCESS
 
@@ -64,7 +64,7 @@ class Ingest:
         except BaseException as problem:
             self._discard(version_id)
             if isinstance(problem, BanyanError):
-                self._record_refusal(asset, problem.code, actor)
+                record_refusal(self.journal, asset.id, problem.code, actor)
             raise
 
     def remove_orphans(self) -> int:
@@ -79,13 +79,7 @@ class Ingest:
 
     def _made(self, asset: Asset, version_id: str, upload: Upload, form: Format, actor: str) -> Version:
         declaration = asset.declaration
-        if declaration.encrypted is not None:
-            raise Invalid(
-                "asset.encrypted",
-                f"{asset.id} is declared as encrypted: its rows stay with their provider",
-                where={"field": "format"},
-                way_out="banyan encrypt, and then banyan upload",
-            )
+        check_takes_rows(asset)
         source = read_batches(upload, form, [column.name for column in declaration.columns])
         judge = Judge(declaration, declaration.null_values if form is Format.CSV else ())
         key = new_version_key()
@@ -113,11 +107,6 @@ class Ingest:
         with suppress(SQLAlchemyError), self.journal.reading() as connection:
             if version_id not in known_ids(connection):
                 self.store.remove_folder(folder_of(version_id))
-
-    def _record_refusal(self, asset: Asset, code: str, actor: str) -> None:
-        """The refusal changed nothing, so where the log cannot be written the person must still learn why it was refused."""
-        with suppress(SQLAlchemyError), self.journal.writing() as tx:
-            tx.record(Event(EventType.VERSION_REFUSED, asset.id, actor, {"code": code}))
 
     def _set_aside(self, asset: Asset, source: Source, judge: Judge, spill: Spill) -> None:
         declaration, population = asset.declaration, asset.declaration.population

@@ -135,7 +135,11 @@ def _csv_header(upload: Upload) -> list[str]:
         text = first.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise unreadable("the first line, which must name the columns, is not UTF-8 text", line=1) from None
-    return next(csv.reader([text]))
+    try:
+        return next(csv.reader([text]))
+    except csv.Error:
+        way_out = "save the file as CSV UTF-8 with ordinary line ends"
+        raise unreadable("the first line, which must name the columns, is not CSV text", way_out, line=1) from None
 
 
 def _csv_fault(upload: Upload) -> Invalid:

@@ -18,7 +18,7 @@ from jobs.plan import JobPlan, PublicFacts
 from jobs.program_check import checked_imports
 from jobs.program_lane import ProgramForm
 from jobs.program_request import ProgramAsked
-from jobs.program_schedule import ProgramSchedule, program_schedule
+from jobs.program_schedule import ProgramSchedule, block_memory_bytes, program_schedule
 from jobs.promise import guarantee_of
 from jobs.request import JobRequest
 from jobs.schedule import lanes_for
@@ -81,7 +81,9 @@ class ProgramKind:
             lanes=lanes,
             schedule=timing.whole,
             memory_bytes=lanes * host.node.lane_memory_bytes,
-            told=_told(work, program, facts, timing, preload) | walls,
+            told=_told(work, program, facts, timing, preload)
+            | {"block_memory_bytes": block_memory_bytes(host.node.lane_memory_bytes)}
+            | walls,
             identity=_identity(work, program) | walls,
         )
 
@@ -114,6 +116,7 @@ class ProgramKind:
             start_seconds=plan["start_seconds"],
             slot_seconds=plan["slot_seconds"],
             own_seconds=plan["own_seconds"],
+            clear_seconds=plan["clear_seconds"],
             is_mock=is_mock,
         )
 
@@ -124,11 +127,16 @@ class ProgramKind:
         return Gated(release_program(answers, program), tuple(answers.defaulted))
 
     def mock_report(self, plan: Mapping[str, Any], partials: Mapping[int, bytes], log: str) -> dict[str, Any]:
-        """How many blocks answered, what each said before any noise, and all that was printed."""
+        """How many blocks answered, what each said before any noise, all that was printed, and what a block might take."""
         outputs = _program_plan(plan).outputs
         answers = [answer_told(outputs, partials.get(block)) for block in range(plan["blocks"])]
         answered = sum(answer is not None for answer in answers)
-        return {"blocks": plan["blocks"], "answered": answered, "answers": answers, "log": log}
+        limits = {
+            "processor_seconds": plan["seconds_per_block"],
+            "seconds": plan["own_seconds"] - plan["clear_seconds"],
+            "memory_bytes": plan.get("block_memory_bytes"),  # told by newer plans only
+        }
+        return {"blocks": plan["blocks"], "answered": answered, "answers": answers, "limits": limits, "log": log}
 
     def guarantee(self, plan: Mapping[str, Any]) -> Guarantee:
         """The promise."""
@@ -184,6 +192,7 @@ def _told(
         "start_seconds": timing.start_seconds,
         "slot_seconds": timing.slot_seconds,
         "own_seconds": timing.own_seconds,
+        "clear_seconds": timing.clear_seconds,
         "preload": list(preload),
         "program": {"name": work.name, "digest": work.digest},
         "program_plan": program.to_json(),
@@ -193,7 +202,7 @@ def _told(
 def _about(whole: int, parts: int) -> str:
     """How many there are in a part, to two digits; from declared numbers."""
     share = whole / parts
-    return f"{share:.2g}" if share < 100 else f"{int(round(share, 1 - len(str(int(share))))):,}"
+    return f"{share:.2g}" if share < 99.5 else f"{int(round(share, 2 - len(str(int(share))))):,}"
 
 
 def _identity(work: ProgramAsked, program: ProgramPlan) -> dict[str, Any]:

@@ -77,6 +77,12 @@ def memory(value: Any) -> str:
     return "–" if found is None else f"{amount(_quantized(found / 2**30, -1, UP))} GiB"
 
 
+def mebibytes(value: Any) -> str:
+    """Bytes that may be taken as `704 MiB`, rounded down."""
+    found = decimal_of(value)
+    return "–" if found is None else f"{count((found / 2**20).to_integral_value(DOWN))} MiB"
+
+
 def _quantized(value: Decimal, place: int, rounding: str) -> Decimal:
     return value.quantize(Decimal(1).scaleb(place), rounding=rounding, context=_EXACT)
 

@@ -12,6 +12,9 @@ from banyan.result import Result
 _FIRST_BLOCKS = 3
 _FIRST_NUMBERS = 4
 _TAB = 8
+_TRACEBACK, _NOT_RUN = "Traceback (most recent call last)", "was not run: what was before it"
+# Characters from which a server may have cut the log of one block.
+_LONG_LOG = 16_000
 _HEADING = re.compile(r"^--- block ([0-9]{1,6})\n", re.MULTILINE)
 
 
@@ -26,9 +29,9 @@ def lines(result: Result, width: int | None = None) -> list[str]:
         told.append(f"{broken:,} of them with what is no finite number: such a block counts as the defaults")
     elif valid_answers(report) < len(answers):
         told.append("on real data a block without an answer counts as the defaults")
-    silent = [block for block, answer in enumerate(answers) if answer is None and block not in logs]
+    silent = [block for block, answer in enumerate(answers) if answer is None and _TRACEBACK not in logs.get(block, "")]
     if silent:
-        told.append(f"{_named(silent)} raised nothing: out of processor time (seconds_per_block), or of memory")
+        told.append(f"{_named(silent)} gave no answer and no traceback, for one of these reasons: {_reasons(report)}")
     told += [f"block {number}: {_said(answer, order)}" for number, answer in enumerate(answers[:_FIRST_BLOCKS])]
     return [*_printed(logs), *layout.hanging("Blocks     ", "\n".join(told), width)]
 
@@ -36,6 +39,24 @@ def lines(result: Result, width: int | None = None) -> list[str]:
 def valid_answers(report: Mapping[str, Any]) -> int:
     """How many blocks gave an answer that would count."""
     return sum(answer is not None and not _is_broken(answer) for answer in _answers(report))
+
+
+def _reasons(report: Mapping[str, Any]) -> str:
+    """All that ends a block without a word of its own; `limits` are missing where the server is older."""
+    found, log = report.get("limits"), str(report.get("log") or "")
+    limits = found if isinstance(found, Mapping) else {}
+    processor, clock, memory = (limits.get(name) for name in ("processor_seconds", "seconds", "memory_bytes"))
+    reasons = [
+        f"the processor time was over (seconds_per_block{'' if processor is None else f', {figures.amount(processor)} s'})",
+        f"the time on the clock was over{'' if clock is None else f' ({figures.amount(clock)} s)'}, by waiting or on a busy machine",
+        f"the memory was not enough{'' if memory is None else f' ({figures.mebibytes(memory)})'}",
+        "the process crashed, or the program ended it",
+    ]
+    if _NOT_RUN in log:
+        reasons.append("it was not run, since what was before it was not gone in time")
+    if len(log) >= _LONG_LOG:
+        reasons.append("so much was printed that the traceback was cut off")
+    return "; ".join(reasons)
 
 
 def _answers(report: Mapping[str, Any]) -> list[Any]:

@@ -83,7 +83,9 @@ def test_damage_inside_a_file_is_refused_or_read_but_never_raises_anything_else(
 
 
 @pytest.mark.parametrize("form", list(Format))
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 not what it says", b"\0" * 64, b"\xff\xfe\x00"])
+@pytest.mark.parametrize(
+    "content", [b"", b"PK\x03\x04 not what it says", b"\0" * 64, b"\xff\xfe\x00", b"pid,age\rp1,40\rp2,41\r"]
+)
 def test_a_file_of_another_kind_is_refused(form, content):
     refused(content, form)
     refused(parquet() if form is not Format.PARQUET else csv_of(*ROWS), form)
