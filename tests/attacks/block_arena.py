@@ -60,8 +60,11 @@ _witness = _module("witness", {witness!r})
 _attack = _module("attack", {attack!r})
 
 if hasattr(_attack, "at_import"):
-    import glob, pyarrow
-    (own,) = glob.glob("/block/*.arrow") + glob.glob("/blocks/*/*.arrow")
+    import pyarrow
+    frame = sys._getframe()
+    while "mapped" not in frame.f_locals:  # there is no file of its rows, but its process knows where in memory they are
+        frame = frame.f_back
+    own = pyarrow.foreign_buffer(*frame.f_locals["mapped"]["people"])
     if pyarrow.ipc.open_file(own).read_all().column("role")[0].as_py() == "hostile":
         _attack.at_import()
 
