@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 import answer
 import kernel
+from block_pipes import took_told
 from measures import BLOCK, Confined, apply_measures
 
 # Nanoseconds of its own processor time at the moment when the researcher's code begins.
@@ -31,7 +32,7 @@ def run(instruction: Mapping[str, Any], limits: Confined) -> NoReturn:
 
     1 and 2 become its log. Without a folder it tries the measures only, and answers zeros.
     """
-    code = 1
+    code, began = 1, 0
     try:
         os.dup2(limits.log, 1)
         os.dup2(limits.log, 2)
@@ -42,7 +43,8 @@ def run(instruction: Mapping[str, Any], limits: Confined) -> NoReturn:
         apply_measures(BLOCK, limits, namespaces=instruction["isolation"] == "namespaces")
         os.chdir(TEMPORARY)
         answer.reseed()
-        os.write(limits.ready, READY.pack(time.process_time_ns()))
+        began = time.process_time_ns()
+        os.write(limits.ready, READY.pack(began))
         os.close(limits.ready)
         vector = _vector(instruction, mapped)
         sys.stdout.flush()
@@ -52,6 +54,9 @@ def run(instruction: Mapping[str, Any], limits: Confined) -> NoReturn:
         answer.explain(problem, instruction["name"])
     finally:
         sys.stdout.flush()
+        if instruction["trace"] and limits.folder:
+            index = next(each["index"] for each in instruction["blocks"] if each["folder"] == limits.folder)
+            sys.stderr.write(took_told(f"block {index}", time.process_time_ns() - began))
         sys.stderr.flush()
         os._exit(code)
 

@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import attendance
 import kernel
 import zygote
-from block_pipes import Pipes
+from block_pipes import Pipes, took_told
 
 MAX_INSTRUCTION_BYTES = 16 << 20
 FAILED, OK = 1, 0
@@ -54,6 +54,7 @@ class Supervisor:
         self._clear = float(instruction["clear_seconds"])
         self._quiet = (1 - GONE_WITHIN) * self._clear
         self._log_bytes = TRACE_BYTES if instruction["trace"] else LOG_BYTES
+        self._trace = bool(instruction["trace"])
         self._logs_left = ALL_LOGS_BYTES
         self._channel, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._spared = {os.getpid()}
@@ -97,8 +98,11 @@ class Supervisor:
         pipes.close_writing_ends()
         watched = (0, self._channel.fileno())
         in_time = attendance.attend(pipes, self._cpu, deadline, self._spared, self._check, watched)
+        taken = attendance.used(self._spared) if self._trace and not in_time else 0
         attendance.end_all_but(self._spared)
         self._logs_left -= pipes.finish_log()
+        if taken and folder:
+            sys.stderr.write(took_told(name, taken))
         if in_time and pipes.waiting() == 8 * self._width:
             return pipes
         pipes.close()

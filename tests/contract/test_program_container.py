@@ -6,6 +6,7 @@ One container costs as much as a hundred blocks, so most programs here do what t
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import struct
 import time
@@ -250,7 +251,19 @@ def test_no_block_crowds_out_what_another_one_says(lane, trace, most):
     assert ran.values == [1.0, 1.0]
     first, second = ran.sealed.split("--- block 11\n")
     assert len(first) == len("--- block 10\n") + most
-    assert second == "a word\n"
+    said, _, took = second.partition("--- block 11 took ")
+    assert said == "a word\n"
+    assert bool(took) == trace
+
+
+def test_what_a_block_took_is_told_of_made_up_rows_only_also_where_it_was_ended(lane):
+    programs = {"quick": "return 1", "asleep": "time.sleep(60)", "busy": "while True: pass"}
+    rows = rows_for(["quick", "busy", "asleep"])
+    told = lane.run(doing(programs), rows, trace=True, slot_seconds=3.0, clear_seconds=1.0).sealed
+    found = {int(block): float(seconds) for block, seconds in re.findall(r"--- block (\d+) took ([0-9.]+) s", told)}
+    assert set(found) == {10, 11, 12}
+    assert max(found[10], found[12]) < 0.1 < 0.19 < found[11]
+    assert "took" not in lane.run(doing(programs), rows).sealed
 
 
 # --- What a block sees. ------------------------------------------------------------------------------------------------

@@ -211,6 +211,36 @@ def test_what_can_only_sometimes_be_the_reason_is_said_then_only(log: str, more:
     assert more not in "\n".join(mock_report.lines(mock(log="")))
 
 
+def test_the_processor_time_of_a_block_that_ended_silently_is_told() -> None:
+    took = ["0.0131"] * 8
+    shown = " ".join(" ".join(mock_report.lines(mock(took=[took[0], "0.0152", *took[2:]], log=""))).split())
+    assert "block 1 gave no answer and no traceback, after 0.0152 s of processor time, for one of" in shown
+    assert "seconds_per_block" not in shown
+    assert "reasons: the time on the clock was over (0.27 s)" in shown
+    for most in ("0.19", "0.2013"):
+        assert "over (seconds_per_block, 0.2 s)" in "\n".join(
+            mock_report.lines(mock(took=[took[0], most, *took[2:]], log=""))
+        )
+
+
+@pytest.mark.parametrize(
+    ("took", "shown"),
+    [
+        ("0.0013", "0.0131 s of processor time: seconds_per_block: 0.03 would do, twice as much, where 0.2 is asked"),
+        ("0.0496", "0.0496 s of processor time: seconds_per_block: 0.1 would do"),
+        ("0.0501", None),
+        (None, None),
+    ],
+)
+def test_what_would_do_is_told_where_it_is_far_less_than_asked(took: str | None, shown: str | None) -> None:
+    answers = [{"auc": 0.6, "pair": [1, 2], "per_minute": 1}] * 8
+    told = mock(answered=8, answers=answers, log="", took=["0.0131"] * 7 + [took])
+    lines = "\n".join(mock_report.lines(told))
+    assert (shown in lines) if shown else ("would do" not in lines)
+    failed = mock(answered=7, answers=[None, *answers[1:]], log="", took=["0.0131"] * 8)
+    assert "would do" not in "\n".join(mock_report.lines(failed))
+
+
 def test_an_answer_that_is_no_number_is_told_as_such() -> None:
     answers = [
         {"auc": "nan", "pair": [1, "-inf"], "per_minute": 1},

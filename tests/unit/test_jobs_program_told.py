@@ -7,6 +7,7 @@ from jobs.kinds import KINDS
 from jobs.program_kind import _about
 from jobs.program_schedule import block_memory_bytes
 from tests.unit.test_client_programs_page import NAME, planned
+from tests.unit.test_program_runner import pipes
 
 
 @pytest.mark.parametrize(
@@ -40,3 +41,16 @@ def test_a_mock_run_tells_the_limits_that_its_blocks_had():
         < limits["seconds"]
         == pytest.approx(plan["own_seconds"] - plan["clear_seconds"])
     )
+
+
+def test_what_a_mock_block_took_is_told_apart_from_what_it_printed():
+    plan = {**planned(read_example(NAME)), "blocks": 3}
+    log = (
+        "--- block 2\nhm\n"
+        + pipes.took_told("block 2", 15_249_000)
+        + pipes.took_told("block 0", 100_400_000)
+        + "--- block 1 took much\n"
+    )
+    report = KINDS["program"].mock_report(plan, {}, log)
+    assert report["took"] == ["0.1004", None, "0.0152"]
+    assert report["log"] == "--- block 2\nhm\n--- block 1 took much\n"
