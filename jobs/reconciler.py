@@ -121,12 +121,19 @@ class Reconciler:
                 raise
 
     def _is_clear(self) -> bool:
-        """Whether nothing of the last job is left, as far as an engine says."""
+        """Whether the containers of the last job are gone; those that an engine could not remove are swept before anything starts."""
         ended = self._ended
-        if ended is not None and ended.done():
-            self._ended = None
-            ended.result()
-        return self._ended is None
+        if ended is None:
+            return True
+        if not ended.done():
+            return False
+        self._ended = None
+        if (problem := ended.exception()) is not None:
+            if not isinstance(problem, Unavailable):
+                raise problem
+            self._halt(problem)
+            self._swept_at = None
+        return True
 
     def _ready(self, first: Job) -> Job | None:
         """The first queued job that has all it needs: what waits for a key holder or for providers holds up nothing else."""
