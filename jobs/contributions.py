@@ -16,6 +16,7 @@ from typing import Any
 from sqlalchemy import Connection, func, insert, select
 
 from assets import catalogue
+from assets.admission import most_bytes
 from assets.blocks import Block, digest_of
 from assets.declaration_model import Encrypted
 from assets.object_store import ObjectStore
@@ -25,7 +26,7 @@ from audit.log import Journal, Transaction
 from core import clock
 from core.canonical import canonical
 from core.errors import Conflict, Invalid, NotFound
-from jobs.model import MOCK, Job, find_job, jobs_in
+from jobs.model import MOCK, Job, find_job, job_with, jobs_in
 from jobs.records import contributions
 from jobs.transitions import FINAL, JobState
 from privacy.encrypted.header import Header
@@ -58,15 +59,32 @@ class Contributions:
         with self.journal.reading() as connection:
             return _told(connection, _asking(connection, job, asset, self.journal.clock.now()), asset)
 
+    def most_bytes(self, asset: str, job: str) -> int:
+        """How large a file for the job may be; of one that asks no more, as large as what was given. Raises NotFound (`call.unknown`)."""
+        with self.journal.reading() as connection:
+            try:
+                found = _asking(connection, job, asset, self.journal.clock.now())
+            except NotFound:
+                earlier = _row(connection, job, asset)
+                if earlier is None:
+                    raise
+                return int(earlier.size_bytes)
+            names = [name for name, _ in share_of(connection, found).scales]
+            return most_bytes(_declared(connection, asset).terms, names)
+
     def take(self, asset: str, job: str, path: Path, actor: str) -> dict[str, Any]:
-        """Keep what the provider encrypted for the job, until it is over. The same bytes may come twice.
+        """Keep what the provider encrypted for the job, until it is over. The same bytes may come again, also when the job has started.
 
         Raises NotFound (`call.unknown`), Invalid (`encrypted.…`), Conflict (`encrypted.key_…`, `contribution.given`) or Unavailable.
         """
+        content = path.read_bytes()
+        digest = digest_of(content)
         with self.journal.reading() as connection:
+            earlier = _row(connection, job, asset)
+            if earlier is not None and earlier.digest == digest:
+                return _told(connection, job_with(connection, job), asset)
             found = _asking(connection, job, asset, self.journal.clock.now())
             declared, expected = _declared(connection, asset), share_of(connection, found)
-            earlier = _row(connection, job, asset)
         vectors = tuple(name for name, _ in expected.scales)
         header = header_in(self.read(path, declared.terms, vectors))
         check_header(header, declared)
@@ -78,8 +96,6 @@ class Contributions:
                 "the job was planned for another key of the key holder",
                 way_out="the job is cancelled, new versions are announced under the present key, and it is submitted again",
             )
-        content = path.read_bytes()
-        digest = digest_of(content)
         _check_alone(earlier, digest)  # before it is kept: the service is to have no second one
         place = f"{FOLDER}/{job}/{digest.removeprefix('sha256:')}.hev"
         if not self.store.has(place):
@@ -87,21 +103,20 @@ class Contributions:
         try:
             with self.journal.writing() as tx:
                 return self._noted(tx, asset, job, header, Block(0, place, len(content), digest), actor)
-        except NotFound:
+        finally:
             self._forget_ended(job)
-            raise
 
     def _noted(self, tx: Transaction, asset: str, job: str, header: Header, kept: Block, actor: str) -> dict[str, Any]:
-        found = _asking(tx.connection, job, asset, tx.now)
         earlier = _row(tx.connection, job, asset)
         _check_alone(earlier, kept.digest)
         if earlier is None:
+            _asking(tx.connection, job, asset, tx.now)
             values = {"path": kept.path, "size_bytes": kept.size_bytes, "digest": kept.digest}
             signed = canonical(header.to_json()).decode()
             tx.execute(insert(contributions).values(job=job, asset=asset, header=signed, **values))
             given = {"asset": asset, "content": header.content, "digest": kept.digest}
             tx.record(Event(EventType.CONTRIBUTION_GIVEN, job, actor, given))
-        return _told(tx.connection, found, asset)
+        return _told(tx.connection, job_with(tx.connection, job), asset)
 
     def _forget_ended(self, job: str) -> None:
         """What was kept after the job had ended and been forgotten. A running job needs what it has."""

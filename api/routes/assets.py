@@ -17,7 +17,7 @@ from api.auth import Caller, TheServer
 from api.bodies import body_of
 from api.wiring import Server
 from assets import catalogue, mock, report, versions
-from assets.admission import admitted, encrypted_of, most_bytes
+from assets.admission import admitted, encrypted_of
 from assets.declaration import parse_declaration
 from assets.physical import csv_bytes, parquet_bytes
 from assets.source import Format
@@ -130,7 +130,7 @@ def call(server: TheServer, caller: Caller, sector: str, name: str, job: str) ->
 async def contribute(
     request: Request, server: TheServer, caller: Caller, sector: str, name: str, job: str
 ) -> dict[str, Any]:
-    """Give what the provider encrypted for the job (banyan encrypt --job). Once: the same bytes may come again."""
+    """Give what the provider encrypted for the job (banyan encrypt --job). Once: the same bytes may come again, at any time."""
     check(caller, Action.ASSET_INGEST)
     most = await run_in_threadpool(_most_of_contribution, server, f"{sector}/{name}", job)
     async with _received(request, server, most) as upload:
@@ -138,10 +138,7 @@ async def contribute(
 
 
 def _most_of_contribution(server: Server, asset: str, job: str) -> int:
-    asked = server.contributions.call(asset, job)
-    with server.journal.reading() as connection:
-        terms = encrypted_of(catalogue.get(connection, asset)).terms
-    return min(server.settings.upload_bytes, most_bytes(terms, [each["name"] for each in asked["vectors"]]))
+    return min(server.settings.upload_bytes, server.contributions.most_bytes(asset, job))
 
 
 @router.get("/assets/{sector}/{name}/context")

@@ -336,6 +336,25 @@ def test_the_same_bytes_may_come_twice_and_others_may_not(clinics):
     assert len(clinics.events("contribution:given")) == 1
 
 
+def test_the_same_bytes_may_come_when_the_job_no_longer_waits_and_others_may_not(clinics):
+    """Of the last provider, whose answer was lost on the way: the job has begun meanwhile, or is over."""
+    job = clinics.submit()
+    path = clinics.file(header(clinic("a"), clinics.share(job)), "one")
+    clinics.give(job, "a", "one")
+    clinics.service.cancel(clinics.researcher, job)
+    clinics.clock.advance(NODE.cancel_seconds)
+    clinics.reconciler.step()
+    assert clinics.job(job).state is JobState.CANCELLED
+    assert clinics.contributions.most_bytes("medical/stays_a", job) == path.stat().st_size
+    assert clinics.give(job, "a", "one")["given"]
+    refused(NotFound, "call.unknown", clinics.give, job, "a", "two")
+    refused(NotFound, "call.unknown", clinics.give, job, "b", "one")
+    for asset in ("medical/stays_b", "medical/kept_a"):
+        refused(NotFound, "call.unknown", clinics.contributions.most_bytes, asset, job)
+    assert clinics.kept(job) == [], "what is over is not kept again"
+    assert len(clinics.events("contribution:given")) == 1
+
+
 def test_of_two_that_come_at_once_one_is_taken(clinics):
     job = clinics.submit()
     share = clinics.share(job)
@@ -452,7 +471,8 @@ def test_a_job_that_waits_for_its_providers_holds_nobody_up(clinics):
     clinics.reconciler.step()
     assert clinics.job(first).state is JobState.QUEUED
     assert clinics.job(second).state is JobState.RUNNING
-    refused(NotFound, "call.unknown", clinics.give, second)
+    assert clinics.give(second)["given"], "the same bytes"
+    refused(NotFound, "call.unknown", clinics.give, second, "a", "other bytes")
 
 
 def test_what_comes_when_the_job_has_just_ended_is_not_kept(clinics):
@@ -470,17 +490,29 @@ def test_what_comes_when_the_job_has_just_ended_is_not_kept(clinics):
     assert clinics.events("contribution:given") == []
 
 
-def test_what_comes_again_when_the_job_has_just_started_takes_nothing_away(clinics):
+@pytest.mark.parametrize(("state", "kept"), [(JobState.RUNNING, 3), (JobState.CANCELLED, 0)])
+def test_of_the_same_bytes_twice_at_once_the_second_is_given_too(clinics, state, kept):
+    """Even if the job has started with the first, or has ended, before the second is noted."""
     job = clinics.submit()
-    clinics.give_all(job)
+    path = clinics.file(header(clinic("a"), clinics.share(job)), "same")
+    content = path.read_bytes()
 
     def meanwhile():
+        clinics.read_before = lambda: None
+        clinics.give(job, "a", "same")
+        clinics.give(job, "b")
+        clinics.give(job, "c")
+        if state is JobState.CANCELLED:
+            clinics.service.cancel(clinics.researcher, job)
+            clinics.clock.advance(NODE.cancel_seconds)
         clinics.reconciler.step()
-        assert clinics.job(job).state is JobState.RUNNING
+        assert clinics.job(job).state is state
+        path.write_bytes(content)
 
     clinics.read_before = meanwhile
-    refused(NotFound, "call.unknown", clinics.give, job)
-    assert len(clinics.kept(job)) == 3
+    assert clinics.give(job, "a", "same")["given"]
+    assert len(clinics.kept(job)) == kept
+    assert len(clinics.events("contribution:given")) == 3
 
 
 def test_what_was_given_goes_with_the_job_and_its_event_stays(clinics):
