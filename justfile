@@ -105,3 +105,7 @@ bench-nodes: images
 # sums of ciphertexts beside memory and TenSEAL; encryption and decryption
 bench-encrypted: setup
     {{ python }} -m benchmarks.encrypted
+
+# a file that becomes a version, beside pyarrow with all rows in memory
+bench-ingest: setup
+    {{ python }} -m benchmarks.ingest

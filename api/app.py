@@ -7,6 +7,7 @@ from fastapi import FastAPI
 from api import errors
 from api.processes import ReconcilerProcess
 from api.routes import assets, budget, health, jobs, log, policies
+from api.unread import ClosesUnread
 from api.wiring import Server
 
 
@@ -15,6 +16,7 @@ def application(server: Server, reconciler: ReconcilerProcess) -> FastAPI:
     app = FastAPI(title="Banyan", version="1", docs_url=None, redoc_url=None, redirect_slashes=False)
     app.state.server, app.state.reconciler = server, reconciler
     errors.install(app)
+    app.add_middleware(ClosesUnread)
     for module in (health, assets, policies, jobs, budget, log):
         app.include_router(module.router, prefix="/v1")
     return app

@@ -22,6 +22,7 @@ from audit.log import Transaction
 from core.canonical import canonical
 from core.clock import text_of
 from core.errors import Conflict, Invalid, NotFound
+from core.yaml_positions import printable
 from privacy.schema import TableSchema
 
 
@@ -115,14 +116,14 @@ def _block_count(connection: Connection, declaration: Declaration) -> int:
     return int(first.block_count)
 
 
-def get(connection: Connection, asset: str) -> Asset:
-    """The asset of this id. Raises NotFound (`asset.unknown`)."""
+def get(connection: Connection, asset: str, field: str = "asset") -> Asset:
+    """The asset of this id, which stands in that `field` of what was asked. Raises NotFound (`asset.unknown`) naming it."""
     found = _found(connection, asset)
     if found is None:
         raise NotFound(
             "asset.unknown",
-            "there is no such asset in the catalogue",
-            where={"field": "asset"},
+            f"there is no asset {printable(asset, 100)} in the catalogue",
+            where={"field": field},
             way_out="banyan assets lists them; an id looks like traffic/flights",
         )
     return found

@@ -1,4 +1,4 @@
-"""How a file becomes a version: read whole, judged row by row, placed, encrypted and stored, and only then made known.
+"""How a file becomes a version: judged batch by batch, set aside by block, each block sorted, encrypted, stored; only then made known.
 
 Until the last transaction nothing refers to what is being written, so a failure at any point leaves every earlier version as
 it was and removes what was written.
@@ -8,37 +8,47 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
-from assets.accept import Accepted, accept
+from assets.admission import check_takes_rows, record_refusal
+from assets.block_rows import in_order, units_of
 from assets.blocks import FOLDER, Block, Place, close_block, digest_of, folder_of, new_version_key, padded_bytes
 from assets.catalogue import Asset, get
+from assets.judge_batches import Judge
 from assets.keys import KeyRing
 from assets.object_store import ObjectStore, storage_full
-from assets.overlap import check_apart, seal_sketch, sketch_of, sketch_path
+from assets.overlap import Sketch, check_apart, most_hashes, seal_sketch, sketch_of, sketch_path
 from assets.physical import parquet_bytes
-from assets.placement import placed
+from assets.placement import by_block
+from assets.read_batches import Source, read_batches
 from assets.report import report_of, seal_report
-from assets.source import Format, Upload, read_source
+from assets.source import Format, Upload
+from assets.spill import Spill, spill_in
 from assets.versions import NewVersion, Version, VersionState, add_version, known_ids, next_number
-from audit.events import Event, EventType
 from audit.log import Journal
 from core.canonical import digest
-from core.errors import BanyanError, Conflict, Invalid
+from core.errors import BanyanError, Conflict
 from core.ids import new_id
 from privacy.schema import EXCESS
 
 _ORPHAN_SECONDS = 24 * 3600
+# Of one block in memory; what is larger is far from fitting into a block of any declaration.
+_MAX_ROWS_BYTES = 2**31 - 1
 
 
 @dataclass(frozen=True)
 class Ingest:
-    """What ingest works with: the log, the storage, the keys. There is no ingest without keys."""
+    """What ingest works with: the log, the storage, the keys. There is no ingest without keys.
+
+    `aside` is a folder of the disk on which rows are set aside, sealed, while a file is read.
+    """
 
     journal: Journal
     store: ObjectStore
     keys: KeyRing
+    aside: Path
 
     def version(self, asset_id: str, upload: Upload, form: Format, actor: str) -> Version:
         """Make the next version of an asset from a file, of which the plaintext is in memory or on a tmpfs.
@@ -54,7 +64,7 @@ class Ingest:
         except BaseException as problem:
             self._discard(version_id)
             if isinstance(problem, BanyanError):
-                self._record_refusal(asset, problem.code, actor)
+                record_refusal(self.journal, asset.id, problem.code, actor)
             raise
 
     def remove_orphans(self) -> int:
@@ -69,21 +79,16 @@ class Ingest:
 
     def _made(self, asset: Asset, version_id: str, upload: Upload, form: Format, actor: str) -> Version:
         declaration = asset.declaration
-        if declaration.encrypted is not None:
-            raise Invalid(
-                "asset.encrypted",
-                f"{asset.id} is declared as encrypted: its rows stay with their provider",
-                where={"field": "format"},
-                way_out="banyan encrypt, and then banyan upload",
-            )
-        source, ignored = read_source(upload, form, [column.name for column in declaration.columns])
-        accepted = accept(source, declaration, declaration.null_values if form is Format.CSV else ())
-        _check_declared_size(accepted)
-        sketch = sketch_of(asset, self.keys, [str(unit).encode() for unit in accepted.unit.values])
+        check_takes_rows(asset)
+        source = read_batches(upload, form, [column.name for column in declaration.columns])
+        judge = Judge(declaration, declaration.null_values if form is Format.CSV else ())
         key = new_version_key()
-        blocks = self._stored(asset, version_id, accepted, key)
+        with spill_in(self.aside, judge.schema, asset.block_count) as spill:
+            self._set_aside(asset, source, judge, spill)
+            blocks, sketch, units = self._stored(asset, version_id, spill, key)
         root = digest(["banyan.version/1", version_id, [block.digest for block in blocks]])
-        report = seal_report(self.keys, version_id, declaration, report_of(accepted, ignored))
+        found = report_of(declaration, judge.counts(units), source.others)
+        report = seal_report(self.keys, version_id, declaration, found)
         self.store.put(sketch_path(version_id), seal_sketch(asset, self.keys, version_id, sketch))
         try:
             with self.journal.writing() as tx:
@@ -103,32 +108,39 @@ class Ingest:
             if version_id not in known_ids(connection):
                 self.store.remove_folder(folder_of(version_id))
 
-    def _record_refusal(self, asset: Asset, code: str, actor: str) -> None:
-        """The refusal changed nothing, so where the log cannot be written the person must still learn why it was refused."""
-        with suppress(SQLAlchemyError), self.journal.writing() as tx:
-            tx.record(Event(EventType.VERSION_REFUSED, asset.id, actor, {"code": code}))
-
-    def _stored(self, asset: Asset, version_id: str, accepted: Accepted, key: bytes) -> list[Block]:
-        population = asset.declaration.population
+    def _set_aside(self, asset: Asset, source: Source, judge: Judge, spill: Spill) -> None:
+        declaration, population = asset.declaration, asset.declaration.population
         placement_key = self.keys.placement_key(population.name, population.id_namespace)
-        size = padded_bytes(asset.schema, asset.block_count)
+        for batch in source.batches:
+            kept = judge.kept(batch)
+            if judge.rows_kept > EXCESS * declaration.rows:
+                raise _too_large()
+            for index, rows in by_block(kept, population.unit, placement_key, asset.block_count):
+                spill.add(index, rows)
+
+    def _stored(self, asset: Asset, version_id: str, spill: Spill, key: bytes) -> tuple[list[Block], Sketch, int]:
+        """The blocks, all stored; the sketch of their units, and how many those are."""
+        unit, size = asset.declaration.population.unit, padded_bytes(asset.schema, asset.block_count)
         blocks: list[Block] = []
-        for index, table in enumerate(placed(accepted, placement_key, asset.block_count)):
+        sketch, units = sketch_of(asset, self.keys, []), 0
+        for index in range(asset.block_count):
+            if spill.size(index) > _MAX_ROWS_BYTES:
+                raise _too_large()
+            rows = in_order(spill.rows(index), unit)
+            here = units_of(rows, unit)
+            units += len(here)
+            # Plans are made for at most EXCESS times the declared numbers: beyond them an honest partial could be cut off (design R9).
+            if units > EXCESS * asset.declaration.units:
+                raise _too_large()
+            sketch = sketch.joined(sketch_of(asset, self.keys, here), most_hashes(asset))
             try:
-                sealed = close_block(parquet_bytes(table), size, key, Place(version_id, index, asset.block_count))
+                sealed = close_block(parquet_bytes(rows), size, key, Place(version_id, index, asset.block_count))
             except ValueError:
                 raise _too_large() from None
             path = f"{folder_of(version_id)}/{index}.block"
             self.store.put(path, sealed)
             blocks.append(Block(index, path, len(sealed), digest_of(sealed)))
-        return blocks
-
-
-def _check_declared_size(accepted: Accepted) -> None:
-    """Plans are made for at most EXCESS times the declared numbers: beyond them an honest partial could be cut off (design R9)."""
-    declaration = accepted.declaration
-    if accepted.rows_kept > EXCESS * declaration.rows or len(accepted.unit.values) > EXCESS * declaration.units:
-        raise _too_large()
+        return blocks, sketch, units
 
 
 def _too_large() -> Conflict:

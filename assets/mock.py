@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from assets.accept import Accepted, accept
 from assets.declaration_model import Declaration
 from assets.grid import GRID
+from assets.judge_batches import kept_rows
 from assets.physical import arrow_schema, parquet_bytes
 from assets.placement import placed
 from core.canonical import canonical
@@ -55,11 +55,11 @@ def mock_table(declaration: Declaration, rows: int, seed: int = 0) -> pa.Table:
 
 def mock_blocks(declaration: Declaration, rows: int, seed: int, block_count: int) -> list[bytes]:
     """The same rows as Parquet blocks, placed and sorted as an ingest would, by a key that is no secret."""
-    accepted: Accepted = accept(mock_table(declaration, rows, seed), declaration)
-    if accepted.rows_kept != rows:
+    kept, counts = kept_rows(mock_table(declaration, rows, seed).to_batches(), declaration)
+    if counts.rows_kept != rows:
         raise RuntimeError("mock data broke its own declaration")
     key = hashlib.sha256(canonical(["banyan.mock/1", declaration.population.name])).digest()
-    return [parquet_bytes(table) for table in placed(accepted, key, block_count)]
+    return [parquet_bytes(block) for block in placed(kept, declaration.population.unit, key, block_count)]
 
 
 def _check(rows: int, seed: int) -> None:

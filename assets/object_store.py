@@ -66,7 +66,7 @@ class LocalObjectStore:
         except OSError as problem:
             with suppress(OSError):
                 temporary.unlink()
-            raise _refused(problem) from None
+            raise storage_problem(problem) from None
 
     def has(self, path: str) -> bool:
         """See the port."""
@@ -75,7 +75,7 @@ class LocalObjectStore:
         except (FileNotFoundError, NotADirectoryError):
             return False
         except OSError as problem:
-            raise _refused(problem) from None
+            raise storage_problem(problem) from None
         return True
 
     def get(self, path: str) -> bytes:
@@ -83,7 +83,7 @@ class LocalObjectStore:
         try:
             return self._at(path).read_bytes()
         except OSError as problem:
-            raise _refused(problem) from None
+            raise storage_problem(problem) from None
 
     def remove_folder(self, path: str) -> None:
         """See the port."""
@@ -118,7 +118,8 @@ def storage_full() -> Unavailable:
     return Unavailable("ingest.storage_full", text, way_out="make room and send the file again")
 
 
-def _refused(problem: OSError) -> Unavailable:
+def storage_problem(problem: OSError) -> Unavailable:
+    """What to raise where a disk refused: `ingest.storage_full` or `storage.unreachable`."""
     if problem.errno in _FULL:
         return storage_full()
     return Unavailable("storage.unreachable", "the storage cannot be reached", detail=os.strerror(problem.errno or 0))

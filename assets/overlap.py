@@ -6,8 +6,6 @@ equal units have equal hashes (proof_obligations.md I17).
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -18,6 +16,7 @@ from sqlalchemy import Connection, select
 
 from assets.blocks import folder_of
 from assets.catalogue import Asset, asset_of
+from assets.keyed_hash import keyed_hashes
 from assets.keys import KeyRing
 from assets.object_store import ObjectStore
 from assets.records import asset_versions, assets
@@ -39,9 +38,18 @@ class Sketch:
     @classmethod
     def of(cls, units: list[bytes], key: bytes, most: int) -> Sketch:
         """The sketch of these units, with at most `most` hashes."""
-        found = np.array([_hash(unit, key) for unit in units], dtype=np.uint64)
-        found.sort()
-        return cls(found[:most], _EVERYTHING if len(found) <= most else int(found[most - 1]))
+        return cls(keyed_hashes(units, key), _EVERYTHING).smallest(most)
+
+    def smallest(self, most: int) -> Sketch:
+        """The sketch of the same units with at most `most` hashes."""
+        hashes = np.sort(self.hashes)
+        return Sketch(hashes[:most], self.horizon if len(hashes) <= most else int(hashes[most - 1]))
+
+    def joined(self, other: Sketch, most: int) -> Sketch:
+        """The sketch of the units of both, which have none in common: what `of` would give for all of them."""
+        horizon = min(self.horizon, other.horizon)
+        hashes = np.concatenate([self.hashes, other.hashes])
+        return Sketch(hashes[hashes <= np.uint64(horizon)], horizon).smallest(most)
 
     def to_bytes(self) -> bytes:
         """Horizon and hashes, big-endian."""
@@ -61,13 +69,13 @@ class Sketch:
 
 
 def sketch_of(asset: Asset, keys: KeyRing, units: list[bytes]) -> Sketch:
-    """The sketch of one version; how many hashes it holds at most follows from the declared number of units."""
-    return Sketch.of(units, keys.sketch_key(asset.declaration.population.id_namespace), _most(asset))
+    """The sketch of these units of a version, with at most `most_hashes`."""
+    return Sketch.of(units, keys.sketch_key(asset.declaration.population.id_namespace), most_hashes(asset))
 
 
 def seal_sketch(asset: Asset, keys: KeyRing, version: str, sketch: Sketch) -> bytes:
     """The sketch, encrypted and padded to a size that the declaration gives."""
-    return keys.seal(PURPOSE, version, sketch.to_bytes(), 8 * (_most(asset) + 2))
+    return keys.seal(PURPOSE, version, sketch.to_bytes(), 8 * (most_hashes(asset) + 2))
 
 
 def sketch_path(version: str) -> str:
@@ -106,9 +114,6 @@ def _others(connection: Connection, asset: Asset) -> Iterator[tuple[Asset, str]]
             yield other, row.id
 
 
-def _most(asset: Asset) -> int:
+def most_hashes(asset: Asset) -> int:
+    """How many hashes the sketch of a version holds at most: from the declared number of units."""
     return min(SKETCH_UNITS, 2 * asset.declaration.units)
-
-
-def _hash(unit: bytes, key: bytes) -> int:
-    return int.from_bytes(hmac.digest(key, unit, hashlib.sha256)[:8], "big")

@@ -1,52 +1,40 @@
-"""Which block a row lies in, and where in it: whole units, placed by a keyed hash, sorted by unit and then by every column.
-
-The order of rows in the file does not matter: equal multisets of rows give equal blocks.
-"""
+"""Which block a row lies in: a unit's rows lie in one, by a keyed hash of the unit."""
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from assets.accept import Accepted
-
-Rows = npt.NDArray[np.int64]
-
-
-def block_of(unit: bytes, key: bytes, block_count: int) -> int:
-    """The block of a unit: a function of the unit and the population's key only, never of rank or size (proof_obligations.md I5)."""
-    return int.from_bytes(hmac.digest(key, unit, hashlib.sha256)[:8], "big") % block_count
+from assets.block_rows import in_order
+from assets.keyed_hash import keyed_hashes
 
 
-def placed(accepted: Accepted, key: bytes, block_count: int) -> Iterator[pa.Table]:
-    """The table of each block in turn."""
-    unit = accepted.unit
-    of_unit = np.array([block_of(str(value).encode(), key, block_count) for value in unit.values], dtype=np.int64)
-    blocks = of_unit[unit.codes]
-    order = _order(accepted)
-    blocks = blocks[order]
-    for index in range(block_count):
-        yield accepted.table(order[blocks == index])
+def blocks_of(units: Sequence[bytes], key: bytes, block_count: int) -> npt.NDArray[np.uint16]:
+    """The block of each unit: a function of the unit and the population's key only, never of rank or size (proof_obligations.md I5)."""
+    return (keyed_hashes(units, key) % np.uint64(block_count)).astype(np.uint16)
 
 
-def _order(accepted: Accepted) -> Rows:
-    """Rows by unit, then by the other columns as declared. Codes are ranks, so they sort as the values do."""
-    others = [coded for coded in accepted.columns if coded is not accepted.unit]
-    keys: list[npt.NDArray[Any]] = []
-    room = 1
-    for coded in (accepted.unit, *others):
-        size = len(coded.values) + 1
-        # Several columns share one 62-bit key while they fit: fewer keys sort faster.
-        if keys and room * size < 2**62:
-            keys[-1] = keys[-1] * size + coded.codes
-            room *= size
-        else:
-            keys.append(coded.codes.astype(np.int64))
-            room = size
-    return np.lexsort(keys[::-1])
+def by_block(rows: pa.RecordBatch, unit: str, key: bytes, block_count: int) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """The rows of each block of which there are any, with its index. `unit` names the column."""
+    encoded = rows.column(unit).dictionary_encode()
+    of_unit = blocks_of(encoded.dictionary.cast(pa.binary()).to_pylist(), key, block_count)
+    blocks = of_unit[encoded.indices.to_numpy()]
+    order = np.argsort(blocks, kind="stable")
+    rows = rows.take(pa.array(order))
+    ends = np.cumsum(np.bincount(blocks, minlength=block_count)).tolist()
+    for index, (start, end) in enumerate(zip([0, *ends], ends, strict=False)):
+        if start < end:
+            yield index, rows.slice(start, end - start)
+
+
+def placed(rows: pa.Table, unit: str, key: bytes, block_count: int) -> Iterator[pa.Table]:
+    """The table of each block in turn, for rows that are in memory already."""
+    parts: list[list[pa.RecordBatch]] = [[] for _ in range(block_count)]
+    for batch in rows.to_batches():
+        for index, part in by_block(batch, unit, key, block_count):
+            parts[index].append(part)
+    for part in parts:
+        yield in_order(pa.Table.from_batches(part, rows.schema), unit)

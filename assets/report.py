@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
-from assets.accept import Accepted
 from assets.cells import Reason
 from assets.declaration_model import Declaration
+from assets.judge_batches import Counts
 from assets.keys import KeyRing
 from assets.versions import Version, sealed_report
 from audit.events import Event, EventType
@@ -23,20 +23,19 @@ MAX_IGNORED = 20
 _FAR = (Fraction(4, 5), Fraction(5, 4))
 
 
-def report_of(accepted: Accepted, ignored: Sequence[str]) -> dict[str, Any]:
+def report_of(declaration: Declaration, counts: Counts, ignored: Sequence[str]) -> dict[str, Any]:
     """The exact figures, and advice. `ignored` are columns of the file that are not declared, which were not kept."""
-    declaration = accepted.declaration
     return {
-        "rows_read": accepted.rows_read,
-        "rows_kept": accepted.rows_kept,
-        "units": len(accepted.unit.values),
+        "rows_read": counts.rows_read,
+        "rows_kept": counts.rows_kept,
+        "units": counts.units,
         "rejected": [
-            {"column": found.column, "reason": found.reason.value, "rows": found.rows} for found in accepted.rejected
+            {"column": found.column, "reason": found.reason.value, "rows": found.rows} for found in counts.rejected
         ],
         "columns_ignored": [printable(name, 63) for name in ignored[:MAX_IGNORED]],
         "advice": [
-            *_size_advice("rows", accepted.rows_kept, declaration.rows),
-            *_size_advice("units", len(accepted.unit.values), declaration.units),
+            *_size_advice("rows", counts.rows_kept, declaration.rows),
+            *_size_advice("units", counts.units, declaration.units),
         ],
     }
 

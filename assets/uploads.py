@@ -15,6 +15,7 @@ from typing import Any
 from sqlalchemy import Connection, insert, select
 from sqlalchemy.exc import SQLAlchemyError
 
+from assets.admission import encrypted_of, record_refusal
 from assets.blocks import Block, digest_of, folder_of
 from assets.catalogue import Asset, get
 from assets.declaration_model import Encrypted
@@ -22,7 +23,16 @@ from assets.keys import KeyRing
 from assets.object_store import ObjectStore
 from assets.records import asset_versions, encrypted_uploads
 from assets.report import seal_report
-from assets.versions import NewVersion, Version, VersionState, add_version, known_ids, next_number
+from assets.versions import (
+    NewVersion,
+    Version,
+    VersionState,
+    add_version,
+    known_ids,
+    latest_version,
+    next_number,
+    version_blocks,
+)
 from audit.events import Event, EventType
 from audit.log import Journal, Transaction
 from core.canonical import canonical, digest
@@ -37,6 +47,14 @@ Reader = Callable[[Path, Terms, Sequence[str]], Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
+class Taken:
+    """What an upload became: a new version, or the newest one, of which it is the very bytes."""
+
+    version: Version
+    is_repeated: bool
+
+
+@dataclass(frozen=True)
 class Uploads:
     """What taking in an upload needs. `key_states` says what each key id of the key holder is good for now."""
 
@@ -46,8 +64,11 @@ class Uploads:
     read: Reader
     key_states: Callable[[], Mapping[str, str]]
 
-    def version(self, asset_id: str, path: Path, actor: str) -> Version:
+    def version(self, asset_id: str, path: Path, actor: str) -> Taken:
         """Make the next version of an encrypted asset from a provider's file; earlier versions stay as they are.
+
+        The very bytes of the newest version are that version: who sends them again, as after an answer that was lost, makes no other one,
+        whose jobs would be paid for again.
 
         Raises Invalid (`encrypted.format`, `.digest`, `.range`, `.transparent`, `.signature`, `.terms`), Conflict
         (`encrypted.key_unknown`, `encrypted.key_expired`) or Unavailable; then there is no new version, and the refusal is in the log.
@@ -56,20 +77,24 @@ class Uploads:
             asset = get(connection, asset_id)
         version_id = new_id("version")
         try:
-            return self._made(asset, version_id, path, actor)
+            version = self._made(asset, version_id, path, actor)
         except BaseException as problem:
-            with suppress(SQLAlchemyError), self.journal.reading() as connection:
-                if version_id not in known_ids(connection):
-                    self.store.remove_folder(folder_of(version_id))
+            self._discard(version_id)
             if isinstance(problem, BanyanError):
-                with suppress(SQLAlchemyError), self.journal.writing() as tx:
-                    tx.record(Event(EventType.VERSION_REFUSED, asset.id, actor, {"code": problem.code}))
+                record_refusal(self.journal, asset.id, problem.code, actor)
             raise
+        if version.id != version_id:
+            self._discard(version_id)
+        return Taken(version, is_repeated=version.id != version_id)
+
+    def _discard(self, version_id: str) -> None:
+        """Remove what was written, unless the version was committed, or nobody can tell."""
+        with suppress(SQLAlchemyError), self.journal.reading() as connection:
+            if version_id not in known_ids(connection):
+                self.store.remove_folder(folder_of(version_id))
 
     def _made(self, asset: Asset, version_id: str, path: Path, actor: str) -> Version:
-        declared = asset.declaration.encrypted
-        if declared is None:
-            raise Invalid("asset.not_encrypted", f"{asset.id} is not declared as encrypted", where={"field": "asset"})
+        declared = encrypted_of(asset)
         header = header_in(self.read(path, declared.terms, declared.vectors))
         check_header(header, declared)
         if header.share is not None:
@@ -86,6 +111,12 @@ class Uploads:
         root = digest(["banyan.version/1", version_id, [block.digest]])
         report = seal_report(self.keys, version_id, asset.declaration, {"header": digest(header.to_json())})
         with self.journal.writing() as tx:
+            newest = latest_version(tx.connection, asset.id)
+            if newest is not None and [each.digest for each in version_blocks(tx.connection, newest.id)] == [
+                block.digest
+            ]:
+                tx.record(Event(EventType.VERSION_REPEATED, asset.id, actor, {"version": newest.id}))
+                return newest
             number = next_number(tx.connection, asset.id)
             version = Version(version_id, asset.id, number, VersionState.READY, root)
             add_version(tx, NewVersion(version, "", report, [block]), actor)

@@ -48,6 +48,7 @@ class EventType(StrEnum):
     RELEASE_ISSUED = "release:issued"
     LOG_READ = "log:read"
     POLICY_SUPERSEDED = "policy:superseded"
+    VERSION_REPEATED = "version:repeated"
 
 
 FACTS: Mapping[EventType, frozenset[str]] = {
@@ -59,6 +60,7 @@ FACTS: Mapping[EventType, frozenset[str]] = {
     EventType.ASSET_REGISTERED: frozenset({"declaration", "level", "population"}),
     EventType.VERSION_INGESTED: frozenset({"version", "root", "blocks"}),
     EventType.VERSION_REFUSED: frozenset({"code"}),
+    EventType.VERSION_REPEATED: frozenset({"version"}),
     EventType.REPORT_READ: frozenset({"version"}),
     EventType.SEALED_READ: frozenset({"log"}),
     EventType.POLICY_PROPOSED: frozenset({"version", "digest"}),

@@ -20,11 +20,12 @@ import pyarrow as pa
 from banyan.jobfile import load_job
 from docker.types import LogConfig, Mount
 
-from assets.accept import accept
 from assets.blocks import block_count_for
 from assets.declaration import Declaration, parse_declaration
+from assets.judge_batches import kept_rows
 from assets.placement import placed
-from assets.source import Format, read_source
+from assets.read_batches import read_batches
+from assets.source import Format
 from jobs.program_check import checked_imports
 from jobs.program_request import ProgramAsked
 from jobs.request import JobRequest, parsed
@@ -102,9 +103,9 @@ def read_example(name: str) -> Example:
 def stored_blocks(example: Example) -> list[pa.Table]:
     """The rows of the demo's file that ingest keeps, in their stored blocks."""
     declaration, upload = example.declaration, DATA / f"{example.table}.csv"
-    source, _ = read_source(upload, Format.CSV, [column.name for column in declaration.columns])
-    accepted = accept(source, declaration, declaration.null_values)
-    return list(placed(accepted, POPULATION_KEY, block_count_for(declaration.rows)))
+    source = read_batches(upload, Format.CSV, [column.name for column in declaration.columns])
+    kept, _ = kept_rows(source.batches, declaration, declaration.null_values)
+    return list(placed(kept, declaration.population.unit, POPULATION_KEY, block_count_for(declaration.rows)))
 
 
 def block_answers(example: Example, stored: list[pa.Table], image: str, *, together: int = 1) -> BlockAnswers:

@@ -29,7 +29,7 @@ os.environ["RAY_AUTH_TOKEN_PATH"] = str(FOLDER / "token")
 
 # ruff: noqa: E402, SLF001 - the token stands before the imports; the lane's task is the scheduler's own
 
-from benchmarks.programs import CPU_SECONDS, ENGINE, FLIGHTS, IMAGES, SLOT_SECONDS, SMALL, flights
+from benchmarks.programs import CLEAR_SECONDS, CPU_SECONDS, ENGINE, FLIGHTS, IMAGES, SLOT_SECONDS, SMALL, flights
 from core.tier import Tier
 from jobs import ray_scheduler
 from jobs.lane import LaneWork, TableShare
@@ -47,7 +47,7 @@ def works() -> list[LaneWork]:
     form = ProgramForm(
         name="bench.py", text=SMALL, params={}, preload=("numpy",), outputs=outputs, blocks=BLOCKS, stored_blocks=STORED,
         tier=Tier.ZYGOTE, oci_runtime=None, stage_seconds=STAGE_SECONDS, start_seconds=1.0,
-        slot_seconds=SLOT_SECONDS, own_seconds=SLOT_SECONDS, is_mock=False,
+        slot_seconds=SLOT_SECONDS, own_seconds=SLOT_SECONDS, clear_seconds=CLEAR_SECONDS, is_mock=False,
     )  # fmt: skip
     stored = {index: _parquet(flights(FLIGHTS * BLOCKS // 1000 // STORED, index)) for index in range(STORED)}
     return [

@@ -9,7 +9,7 @@ import numpy as np
 
 from assets.declaration_model import Encrypted
 from core.canonical import canonical
-from core.errors import Invalid, Unavailable
+from core.errors import BanyanError, Invalid, Unavailable
 from jobs.encrypted_lane import EncryptedForm, chunk_numbers, vectors_in
 from jobs.encrypted_request import EncryptedAsked
 from jobs.encrypted_schedule import encrypted_schedule
@@ -63,6 +63,7 @@ class EncryptedKind:
                 shared=_shared(declared),
             )
         )
+        key = _key_of(facts, host)
         numbers = chunk_numbers(planned.terms, vectors_in(planned))
         chunks = [number for vector in planned.vectors for number in numbers[vector.name]]
         profile, lanes = profile_named(planned.profile), lanes_for(len(chunks), host.node)
@@ -92,11 +93,11 @@ class EncryptedKind:
                 "overlap": planned.overlap,
                 "all_units": planned.units,
                 "profile": planned.profile,
-                "key": _key_of(facts),
+                "key": key,
                 "shared": planned.shared,
                 "encrypted": planned.to_json(),
             },
-            identity={"compute": compute.to_json(), "overlap": planned.overlap, "key": _key_of(facts)},
+            identity={"compute": compute.to_json(), "overlap": planned.overlap, "key": key},
         )
         pinned = host.key_holder.pinned()
         if pinned is not None:  # away: it is asked again before the start
@@ -192,17 +193,32 @@ def _check_size(terms: Sequence[Terms]) -> None:
         )
 
 
-def _key_of(facts: PublicFacts) -> str | None:
+def _key_of(facts: PublicFacts, host: Host) -> str | None:
     """The one key that all uploads are under; None while an asset has no upload."""
-    keys = {each.key for each in facts.all if each.key is not None}
-    if len(keys) > 1:
-        raise Invalid(
-            "encrypted.key_mismatch",
-            "the newest uploads of these assets are under different keys, and only sums under one key can be opened",
-            where={"field": "assets"},
-            way_out="the providers whose upload is older encrypt again under the key in use",
-        )
-    return next(iter(keys), None)
+    under: dict[str, list[str]] = {}
+    for each in facts.all:
+        if each.key is not None:
+            under.setdefault(each.key, []).append(_declared(each).terms.provider)
+    if len(under) > 1:
+        raise _mismatch(under, host)
+    return next(iter(under), None)
+
+
+def _mismatch(under: Mapping[str, Sequence[str]], host: Host) -> Invalid:
+    """Who is to encrypt again, if the key holder can be asked which key is in use; else who is under which key."""
+    try:
+        states = host.key_holder.keys().states
+    except BanyanError:
+        states = {}
+    older = [name for key, names in under.items() if states.get(key) != "active" for name in names]
+    named = older if len(older) < sum(map(len, under.values())) else []
+    parties = "; ".join(", ".join(names) for names in under.values())
+    return Invalid(
+        "encrypted.key_mismatch",
+        f"the newest uploads are under different keys ({parties}), and only sums under one key can be opened",
+        where={"field": "assets"},
+        way_out=f"encrypted again under the key in use: {', '.join(named) or 'all but those of one key'}",
+    )
 
 
 def _sums(planned: EncryptedPlan, partials: Mapping[int, bytes]) -> tuple[list[list[Chunk]], list[int]]:

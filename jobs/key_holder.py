@@ -111,7 +111,7 @@ class HttpKeyHolder:
                 opening = {key for key, state in told["states"].items() if state in OPENING and key not in resting}
                 populations = {name: Pinned.from_json(each) for name, each in told["populations"].items()}
                 self._asked = time.monotonic(), _Told(frozenset(opening), populations)
-            except (httpx.HTTPError, ValueError, KeyError, TypeError, AttributeError):
+            except (httpx.HTTPError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
                 self._asked = time.monotonic(), None
         return self._asked[1]
 
@@ -166,7 +166,7 @@ class HttpKeyHolder:
     def _json(self, response: httpx.Response) -> dict[str, Any]:
         try:
             found = json.loads(response.content)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise _untrusted() from None
         if not isinstance(found, dict):
             raise _untrusted()

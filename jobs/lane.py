@@ -25,6 +25,7 @@ from sandbox.spec import ContainerSpec
 GRACE_SECONDS = 2.0
 # With less than this left no container is begun.
 LEAST_WALL_SECONDS = 0.2
+NOT_RUN = b"a block was not run: what was before it was not gone in time\n"
 
 
 @dataclass(frozen=True)
@@ -47,12 +48,16 @@ class TableShare:
 
 @dataclass(frozen=True)
 class LaneContainer:
-    """One container of a lane: the blocks it answers for, and the seconds after the lane's start before which it may not begin."""
+    """One container of a lane: the blocks it answers for, and the seconds after the lane's start before which it may not begin.
+
+    `never_late`: it rather does not begin at all than later, when what came before it would have made it so (design R11).
+    """
 
     spec: ContainerSpec
     instruction: bytes = field(repr=False)
     indexes: tuple[int, ...]
     starts_after: float = 0.0
+    never_late: bool = False
 
 
 class LaneForm(Protocol):
@@ -138,6 +143,10 @@ def run_lane(work: LaneWork, runtime: Runtime, cancelled: Callable[[], bool]) ->
         for container in work.form.containers(work, indexes):
             _wait_until(began + container.starts_after, cancelled)
             late = time.monotonic() - began - container.starts_after
+            if container.never_late and late > POLL_SECONDS:
+                sealed = (sealed + NOT_RUN)[:SEALED_BYTES]
+                end = "a block was late"
+                continue
             left = work.lane_seconds - container.starts_after - (late if late > POLL_SECONDS else 0.0)
             if left < LEAST_WALL_SECONDS:
                 end = "out of time"

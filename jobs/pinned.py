@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from core.errors import Invalid
-from privacy.accountant import Loss
+from privacy.accountant import Accountant, Loss
 
 
 @dataclass(frozen=True)
@@ -24,12 +24,18 @@ class Pinned:
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Self:
         """As the key holder tells it. Raises ValueError, KeyError or TypeError for anything else."""
+        numbers = stored["min_providers"], stored["overlap"]
+        if not all(type(number) is int and number >= 1 for number in numbers) or type(stored["shared"]) is not bool:
+            raise ValueError("min_providers and overlap are numbers, and shared is true or false")
+        providers = stored["providers"]
+        if not isinstance(providers, Mapping) or not all(isinstance(key, str) for key in providers.values()):
+            raise ValueError("each provider has a signing key")
         return cls(
-            accountant=str(stored["accountant"]),
-            min_providers=int(stored["min_providers"]),
-            overlap=int(stored["overlap"]),
-            shared=bool(stored["shared"]),
-            providers=dict(stored["providers"]),
+            accountant=Accountant(stored["accountant"]).value,
+            min_providers=numbers[0],
+            overlap=numbers[1],
+            shared=stored["shared"],
+            providers=dict(providers),
             left=Loss.from_json(stored["left"]),
         )
 

@@ -6,7 +6,9 @@ import difflib
 import json
 import sys
 import threading
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -20,14 +22,49 @@ OWN_MODULES = frozenset({"banyan"})
 MAX_PRELOADED = 40
 # However many ask at once: the cores that would read are the lanes' too. Few may wait, since a waiting one keeps a thread of the server.
 _ONE_AT_A_TIME, _WAITING = threading.Lock(), threading.BoundedSemaphore(4)
-_LIMITS = ReaderLimits(memory_bytes=1 << 30, cpu_seconds=5, output_bytes=1 << 20, wall_seconds=10.0)
+# Of which nobody takes more than one place, or one person could keep all others from planning.
+_PERSON: ContextVar[str] = ContextVar("person")
+_READING: set[str] = set()
+_CHANGING = threading.Lock()
+# Niceness: what runs in the lanes goes first. So the time on the clock is long, and it is the processor time that ends a reading.
+_LIMITS = ReaderLimits(memory_bytes=1 << 30, cpu_seconds=5, output_bytes=1 << 20, wall_seconds=60.0, niceness=10)
+
+
+@contextmanager
+def planned_for(person: str) -> Iterator[None]:
+    """Says whose programs are planned in here."""
+    said = _PERSON.set(person)
+    try:
+        yield
+    finally:
+        _PERSON.reset(said)
+
+
+@contextmanager
+def _place() -> Iterator[None]:
+    """A place among those who wait. Raises Unavailable (`program.busy`) where there is none, or the same person has one."""
+    person = _PERSON.get("")
+    with _CHANGING:
+        if person and person in _READING:
+            text = "another program of yours is being read now"
+            raise Unavailable("program.busy", text, way_out="try again when that is answered")
+        if not _WAITING.acquire(blocking=False):
+            text = "several programs are being read now"
+            raise Unavailable("program.busy", text, way_out="try again in a few seconds")
+        _READING.add(person)
+    try:
+        yield
+    finally:
+        with _CHANGING:
+            _READING.discard(person)
+            _WAITING.release()
 
 
 def checked_imports(text: str, modules: frozenset[str]) -> tuple[str, ...]:
     """The library modules that the program imports, in its order; `modules` are the top-level ones that the image has.
 
     Raises Invalid (`program.syntax`, `program.no_analyse`, `program.signature`, `program.relative_import`, `program.import`) with
-    the place in the program; Unavailable (`program.busy`) while several others are read.
+    the place in the program; Unavailable (`program.busy`) while several others are read, or another one of the same person.
     """
     answer = _read(text)
     if answer is None:
@@ -43,13 +80,8 @@ def checked_imports(text: str, modules: frozenset[str]) -> tuple[str, ...]:
 @lru_cache(maxsize=64)
 def _read(text: str) -> bytes | None:
     """What the reader says of a program, or None: refusals are remembered like everything else."""
-    if not _WAITING.acquire(blocking=False):
-        raise Unavailable("program.busy", "several programs are being read now", way_out="try again in a few seconds")
-    try:
-        with _ONE_AT_A_TIME:
-            return validated(Path(program_reader.__file__), [], text.encode(), _LIMITS)
-    finally:
-        _WAITING.release()
+    with _place(), _ONE_AT_A_TIME:
+        return validated(Path(program_reader.__file__), [], text.encode(), _LIMITS)
 
 
 def _library_modules(imports: Iterable[dict[str, Any]], modules: Collection[str]) -> tuple[str, ...]:

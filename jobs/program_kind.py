@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import struct
 from collections.abc import Mapping
 from dataclasses import replace
@@ -18,7 +19,7 @@ from jobs.plan import JobPlan, PublicFacts
 from jobs.program_check import checked_imports
 from jobs.program_lane import ProgramForm
 from jobs.program_request import ProgramAsked
-from jobs.program_schedule import ProgramSchedule, program_schedule
+from jobs.program_schedule import ProgramSchedule, block_memory_bytes, program_schedule
 from jobs.promise import guarantee_of
 from jobs.request import JobRequest
 from jobs.schedule import lanes_for
@@ -32,6 +33,8 @@ from privacy.programs.release import release_program
 # On mock data a few blocks tell what the researcher wants to know: each is about as large as a real one.
 MOCK_BLOCKS = 8
 # The reconciler makes them between its steps: half a second for the most.
+# runtime_images/python/block_pipes.py writes it, on made-up rows only.
+_TOOK = re.compile(r"^--- block ([0-9]{1,6}) took ([0-9]{1,5}\.[0-9]{4}) s of processor time\n", re.MULTILINE)
 LEAST_MOCK_ROWS, MOST_MOCK_ROWS = 200, 30_000
 
 
@@ -81,7 +84,9 @@ class ProgramKind:
             lanes=lanes,
             schedule=timing.whole,
             memory_bytes=lanes * host.node.lane_memory_bytes,
-            told=_told(work, program, facts, timing, preload) | walls,
+            told=_told(work, program, facts, timing, preload)
+            | {"block_memory_bytes": block_memory_bytes(host.node.lane_memory_bytes)}
+            | walls,
             identity=_identity(work, program) | walls,
         )
 
@@ -114,6 +119,7 @@ class ProgramKind:
             start_seconds=plan["start_seconds"],
             slot_seconds=plan["slot_seconds"],
             own_seconds=plan["own_seconds"],
+            clear_seconds=plan["clear_seconds"],
             is_mock=is_mock,
         )
 
@@ -124,11 +130,24 @@ class ProgramKind:
         return Gated(release_program(answers, program), tuple(answers.defaulted))
 
     def mock_report(self, plan: Mapping[str, Any], partials: Mapping[int, bytes], log: str) -> dict[str, Any]:
-        """How many blocks answered, what each said before any noise, and all that was printed."""
+        """How many blocks answered, what each said before any noise, all that was printed, what each took and might take."""
         outputs = _program_plan(plan).outputs
         answers = [answer_told(outputs, partials.get(block)) for block in range(plan["blocks"])]
         answered = sum(answer is not None for answer in answers)
-        return {"blocks": plan["blocks"], "answered": answered, "answers": answers, "log": log}
+        limits = {
+            "processor_seconds": plan["seconds_per_block"],
+            "seconds": plan["own_seconds"] - plan["clear_seconds"],
+            "memory_bytes": plan.get("block_memory_bytes"),  # told by newer plans only
+        }
+        took = {int(block): seconds for block, seconds in _TOOK.findall(log)}
+        return {
+            "blocks": plan["blocks"],
+            "answered": answered,
+            "answers": answers,
+            "took": [took.get(block) for block in range(plan["blocks"])],
+            "limits": limits,
+            "log": _TOOK.sub("", log),
+        }
 
     def guarantee(self, plan: Mapping[str, Any]) -> Guarantee:
         """The promise."""
@@ -184,6 +203,7 @@ def _told(
         "start_seconds": timing.start_seconds,
         "slot_seconds": timing.slot_seconds,
         "own_seconds": timing.own_seconds,
+        "clear_seconds": timing.clear_seconds,
         "preload": list(preload),
         "program": {"name": work.name, "digest": work.digest},
         "program_plan": program.to_json(),
@@ -193,7 +213,7 @@ def _told(
 def _about(whole: int, parts: int) -> str:
     """How many there are in a part, to two digits; from declared numbers."""
     share = whole / parts
-    return f"{share:.2g}" if share < 100 else f"{int(round(share, 1 - len(str(int(share))))):,}"
+    return f"{share:.2g}" if share < 99.5 else f"{int(round(share, 2 - len(str(int(share))))):,}"
 
 
 def _identity(work: ProgramAsked, program: ProgramPlan) -> dict[str, Any]:

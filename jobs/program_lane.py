@@ -41,6 +41,7 @@ class ProgramForm:
     start_seconds: float
     slot_seconds: float
     own_seconds: float
+    clear_seconds: float
     is_mock: bool
 
     def stage(self, work: LaneWork, opened: Iterator[tuple[str, int, bytes]]) -> list[int]:
@@ -94,6 +95,7 @@ class ProgramForm:
                 instruction=self._instruction(work, [(index, place)]),
                 indexes=(index,),
                 starts_after=self.stage_seconds + lane.index(index) * self.slot_seconds,
+                never_late=index != indexes[0],
             )
 
     def _spec(self, work: LaneWork, source: Path, target: str, seconds: float, blocks: int) -> ContainerSpec:
@@ -124,6 +126,7 @@ class ProgramForm:
             "isolation": "namespaces" if self.tier is Tier.ZYGOTE else "none",
             "cpu_seconds_per_block": work.block_seconds,
             "slot_seconds": self.own_seconds,
+            "clear_seconds": self.clear_seconds,
             "memory_bytes_per_block": block_memory_bytes(work.memory_bytes),
             "wall_seconds": work.seconds + GRACE_SECONDS,
             "trace": self.is_mock,

@@ -63,7 +63,8 @@ class _Active:
 class Reconciler:
     """`step` does what can be done now and returns; it waits for no container and no gate.
 
-    `gating` is where gates compute: beside the steps, so that no state, event or checkpoint tells how long one takes.
+    `gating` is where gates compute: beside the steps, so that no state, event or checkpoint tells how long one takes. There, too,
+    the containers of a job are removed: one that is slow to end delays no release. The next job waits until they are gone.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class Reconciler:
         self._journal, self._scheduler, self._runtime = journal, scheduler, runtime
         self._staging, self._releasing, self._gating = staging, releasing, gating
         self._active: _Active | None = None
+        self._ended: Future[None] | None = None
         self._swept_at: datetime | None = None
         self._looked_at: datetime | None = None
         self.halted: str | None = None
@@ -108,7 +110,7 @@ class Reconciler:
             for job in running:
                 self._advance(job)
             self._journal.publish_checkpoint()
-            if not running and not cancelling:
+            if not running and not cancelling and self._is_clear():
                 self._sweep_sometimes()
                 if queued and (ready := self._ready(queued[0])) is not None:
                     self._start(ready)
@@ -117,6 +119,21 @@ class Reconciler:
             self._halt(problem)
             if problem.code != ROLLED_BACK and not isinstance(problem, Unavailable):
                 raise
+
+    def _is_clear(self) -> bool:
+        """Whether the containers of the last job are gone; those that an engine could not remove are swept before anything starts."""
+        ended = self._ended
+        if ended is None:
+            return True
+        if not ended.done():
+            return False
+        self._ended = None
+        if (problem := ended.exception()) is not None:
+            if not isinstance(problem, Unavailable):
+                raise problem
+            self._halt(problem)
+            self._swept_at = None
+        return True
 
     def _ready(self, first: Job) -> Job | None:
         """The first queued job that has all it needs: what waits for a key holder or for providers holds up nothing else."""
@@ -131,7 +148,7 @@ class Reconciler:
         return next((job for job in others if self._may_start(job)), None)
 
     def _may_start(self, job: Job) -> bool:
-        return is_overdue(job, self._journal.clock.now()) or self._releasing.can_open(job)
+        return self._releasing.can_open(job) or is_overdue(self._journal, job)
 
     def _sweep_sometimes(self) -> None:
         """A task killed between making and starting a container leaves one that ends by nothing but removal."""
@@ -246,9 +263,9 @@ class Reconciler:
         if active.job.reuse_of:
             active.noised = self._gating.submit(self._releasing.earlier, active.job)
             return
-        self._end_lanes(active.job)
-        self._keep_sealed(active)
         active.noised = self._gating.submit(self._releasing.noised, active.job, dict(active.results))
+        self._scheduler.stop(active.job.id)
+        self._ended = self._gating.submit(self._end_lanes, active)
 
     def _end_gate(self, job: Job, release_at: datetime, noised: Future[Noised]) -> None:
         """Seal at the planned time, whenever the gate was done; if it is not done by the release, release a whole plan later."""
@@ -317,14 +334,13 @@ class Reconciler:
                 budget.release_reservation(tx, job.id)
         self._releasing.forget(job)
 
-    def _end_lanes(self, job: Job) -> None:
-        """Nothing of the job may run on; an engine that does not answer now is swept when it does, and delays no release."""
-        self._scheduler.stop(job.id)
+    def _end_lanes(self, active: _Active) -> None:
+        """Nothing of the job may run on. Raises Unavailable where no engine answers; it is swept when it does, and delays no release."""
+        self._keep_sealed(active)
         try:
-            self._remove_containers(job)
-        except Unavailable as problem:
-            self._halt(problem)
-        self._staging.clear_job(job)
+            self._remove_containers(active.job)
+        finally:
+            self._staging.clear_job(active.job)
 
     def _remove_containers(self, job: Job) -> None:
         self._runtime.remove({"banyan.job": job.id})

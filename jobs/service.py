@@ -26,6 +26,7 @@ from jobs.kinds import KINDS
 from jobs.model import MOCK, REAL, Job, find_job, jobs_by, unknown
 from jobs.moves import move
 from jobs.plan import JobPlan, PublicFacts
+from jobs.program_check import planned_for
 from jobs.records import jobs, releases
 from jobs.releasing import RELEASE_SEAL
 from jobs.request import JobRequest
@@ -55,7 +56,7 @@ class JobService:
         """The plan of a job, with what it needs before it would run; charges nothing, opens no data."""
         authorizer.check(principal, Action.JOB_PLAN)
         asked = request.parsed(document)
-        with self.journal.reading() as connection:
+        with planned_for(principal.id), self.journal.reading() as connection:
             plan = self._planned(connection, asked)
             standing, permit = self._standing(connection, principal, asked, plan)
             if permit is not None:
@@ -69,7 +70,7 @@ class JobService:
         try:
             authorizer.check(principal, Action.JOB_SUBMIT)
             # What takes its time (reading a program, trying an isolation) is done here, where nobody waits for the transaction.
-            with self.journal.reading() as connection:
+            with planned_for(principal.id), self.journal.reading() as connection:
                 self._planned(connection, asked)
             with self.journal.writing() as tx:
                 job = self._admit(tx, principal, asked)
@@ -84,7 +85,7 @@ class JobService:
         """Admit a job on mock data: the same path, no policy, no price, never a real row."""
         authorizer.check(principal, Action.JOB_MOCK)
         asked = request.parsed(document)
-        with self.journal.reading() as connection:
+        with planned_for(principal.id), self.journal.reading() as connection:
             facts = facts_of(connection, asked)
             _check_form(asked, facts)
             plan = KINDS[asked.kind].mock_plan(asked, facts, self._host(facts))

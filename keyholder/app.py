@@ -1,14 +1,19 @@
-"""What the key holder says over HTTP: its public contexts, the log it follows, and answers to requests."""
+"""What the key holder says over HTTP: its public contexts, the log it follows, what it has pinned, and answers to requests."""
 
 from __future__ import annotations
 
 import base64
+import contextlib
+from collections.abc import AsyncIterator
 
 from fastapi import FastAPI, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
-from keyholder.releasing import MAX_BODY_BYTES, NotNow, Refused, Releases
+from keyholder.intake import Intake
+from keyholder.releasing import NotNow, Releases
+from keyholder.request import Refused, Unsigned
+from keyholder.strangers import Strangers
 
 # The same bytes for every refusal, whatever the reason.
 REFUSAL = b'{"error":{"code":"encrypted.release_refused","text":"this release is refused"}}'
@@ -18,7 +23,16 @@ JSON = "application/json"
 
 def application(releases: Releases) -> FastAPI:
     """The app. Interactive documentation pages are off: they would load scripts from elsewhere."""
-    app = FastAPI(title="Banyan key holder", version="1", docs_url=None, redoc_url=None, openapi_url=None)
+    intake, strangers = Intake(releases.registry.service.manifest_key), Strangers(releases.ledger)
+
+    @contextlib.asynccontextmanager
+    async def life(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await run_in_threadpool(strangers.write)
+
+    app = FastAPI(
+        title="Banyan key holder", version="1", docs_url=None, redoc_url=None, openapi_url=None, lifespan=life
+    )
 
     @app.get("/healthz")
     def healthy() -> dict[str, str]:
@@ -45,16 +59,15 @@ def application(releases: Releases) -> FastAPI:
 
     @app.post("/v1/release")
     async def release(request: Request) -> Response:
-        body = bytearray()
         try:
-            async for part in request.stream():
-                body += part
-                if len(body) > MAX_BODY_BYTES:
-                    return await _unread(releases, "the request is too large")
-        except ClientDisconnect:
-            return await _unread(releases, "the request was cut off")
-        try:
-            answer = await run_in_threadpool(releases.answer, bytes(body))
+            async with intake.body(request.stream()) as body:
+                answer = await run_in_threadpool(releases.answer, body)
+        except (Unsigned, ClientDisconnect) as stranger:
+            await run_in_threadpool(strangers.count, str(stranger) or "the request was cut off")
+            return Response(REFUSAL, 409, media_type=JSON)
+        except TimeoutError:  # of a service that waits behind strangers too
+            await run_in_threadpool(strangers.count, "the request took too long")
+            return Response(NOT_NOW, 503, media_type=JSON)
         except Refused:
             return Response(REFUSAL, 409, media_type=JSON)
         except NotNow:
@@ -75,8 +88,3 @@ def _pinned(releases: Releases, name: str) -> dict[str, object]:
         "providers": dict(population.providers),
         "left": population.capacity.left(releases.ledger.spent(name)).to_json(),
     }
-
-
-async def _unread(releases: Releases, why: str) -> Response:
-    await run_in_threadpool(releases.note, why)
-    return Response(REFUSAL, 409, media_type=JSON)

@@ -12,18 +12,20 @@ from typing import Annotated, ParamSpec, TypeVar
 
 import typer
 import uvicorn
+from sqlalchemy.exc import SQLAlchemyError
 
 from core.clock import SystemClock
 from core.database import changing
-from core.errors import BanyanError
+from core.errors import BanyanError, NotFound, Unavailable
 from keyholder.app import application
 from keyholder.confinement import close_doors, lock_memory
 from keyholder.keys import Keys, KeyState
-from keyholder.ledger import Ledger, incidents_in, refusals_since, unanswered_in
-from keyholder.records import database_in, prepare
+from keyholder.ledger import Ledger, incidents_in, refusals_since, strangers_since, unanswered_in
+from keyholder.records import DATABASE, database_in, prepare
 from keyholder.registry import EXAMPLE, read_registry
 from keyholder.releasing import Releases
 from keyholder.sealed_key import PassphraseSealer
+from keyholder.standing import check_accountants, lines, warnings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Hold the key to what data providers encrypted.")
 Folder = Annotated[Path, typer.Option(envvar="BANYAN_KEYHOLDER_FOLDER", help="Where keys, ledger and registry lie.")]
@@ -36,6 +38,8 @@ Passphrase = Annotated[
 Profile = Annotated[str, typer.Option(help="sum34, sum58 or crt115; docs/encrypting.md says which.")]
 Days = Annotated[int, typer.Option(min=1, max=3660, help="How long data may be encrypted under the new key.")]
 REGISTRY = "registry.yaml"
+NEWEST = 5
+_log = logging.getLogger("banyan.keyholder")
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -49,14 +53,31 @@ def _told(command: Callable[P, T]) -> Callable[P, T]:
             return command(*args, **kwargs)
         except BanyanError as problem:
             place = ", ".join(f"{name} {value}" for name, value in problem.where.items())
-            print(f"refused  {problem.code}  {place}\n  {problem.text}", file=sys.stderr)
+            print(f"refused  {problem.code}  {place}".rstrip() + f"\n  {problem.text}", file=sys.stderr)
+            if problem.way_out:
+                print(f"  What would pass: {problem.way_out}", file=sys.stderr)
             raise typer.Exit(1) from None
 
     return run
 
 
-def _keys(folder: Path) -> Keys:
+def _new(folder: Path) -> Keys:
     return Keys(folder, database_in(folder), SystemClock())
+
+
+def _keys(folder: Path) -> Keys:
+    """The keys of a key holder that is there. Raises NotFound (`folder.unknown`), Unavailable (`ledger.unusable`)."""
+    if not (folder / DATABASE).is_file():
+        text = "there is no key holder in this folder"
+        raise NotFound("folder.unknown", text, where={"folder": folder}, way_out="its folder, or init for a new one")
+    keys = _new(folder)
+    try:
+        with changing(keys.engine) as connection:
+            prepare(connection)
+    except SQLAlchemyError:
+        text = "the ledger is damaged, in use by something else, or not yours to write"
+        raise Unavailable("ledger.unusable", text, where={"file": folder / DATABASE}) from None
+    return keys
 
 
 @app.command()
@@ -72,7 +93,7 @@ def init(
     close_doors()
     lock_memory()
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    keys = _keys(folder)
+    keys = _new(folder)
     keys.initialise(name)
     registry = folder / REGISTRY
     if not registry.exists():
@@ -100,9 +121,11 @@ def serve(
     keys = _keys(folder)
     registry = read_registry(folder / REGISTRY)
     close_doors()
-    with changing(keys.engine) as connection:
-        prepare(connection)
-    releases = Releases(keys, Ledger(keys.engine, keys.clock, daily), registry, passphrase_file)
+    ledger = Ledger(keys.engine, keys.clock, daily)
+    check_accountants(registry, ledger)
+    for warning in warnings(registry, ledger):
+        _log.warning(warning)
+    releases = Releases(keys, ledger, registry, passphrase_file)
     releases.check_opens()  # a wrong passphrase shows now
     uvicorn.run(application(releases), host=host, port=port, log_level="warning", access_log=False, server_header=False)
 
@@ -120,28 +143,36 @@ def rotate(folder: Folder, passphrase_file: Passphrase, profile: Profile = "sum5
 @app.command()
 @_told
 def status(folder: Folder) -> None:
-    """Keys, budgets and refusals."""
+    """Keys, budgets, refusals, and what of the registry may not be meant so."""
     keys = _keys(folder)
     states = keys.states()
     for context in keys.contexts():
         print(f"key    {context.key}  {context.profile}, {states[context.key]}")
     ledger = Ledger(keys.engine, keys.clock, 0)
-    for name, population in read_registry(folder / REGISTRY).populations.items():
-        epsilon, delta = population.capacity.converted(ledger.spent(name))
-        print(f"spent  {name}: epsilon {float(epsilon):.6g}, delta {float(delta):.3g}")
+    registry = read_registry(folder / REGISTRY)
+    for line in lines(registry, ledger):
+        print(line)
+    for warning in warnings(registry, ledger):
+        print(f"look   {warning}")
     head = ledger.followed()
     print(f"log    {'none seen' if head is None else f'{head.size} entries'}")
-    recent = refusals_since(keys.engine, keys.clock.now() - timedelta(days=1))
-    print(f"refused in 24 hours: {recent}; incidents: {len(incidents_in(keys.engine))}")
-    print(f"begun and never answered: {unanswered_in(keys.engine)}")
+    yesterday = keys.clock.now() - timedelta(days=1)
+    refused, unsigned = refusals_since(keys.engine, yesterday), strangers_since(keys.engine, yesterday)
+    print(f"refused or put off in 24 hours: {refused}, and {unsigned} that the service has not signed")
+    print(f"incidents: {len(incidents_in(keys.engine))}")
+    open_jobs = unanswered_in(keys.engine)
+    newest = f" (newest {', '.join(open_jobs[-NEWEST:])})" if open_jobs else ""
+    print(f"begun and never answered: {len(open_jobs)}{newest}")
 
 
 @app.command()
 @_told
 def incidents(folder: Folder) -> None:
-    """What no honest service causes."""
-    for line in incidents_in(_keys(folder).engine):
-        print("  ".join(line))
+    """What nobody honest causes, service or provider, and whose uploads were in it."""
+    for incident in incidents_in(_keys(folder).engine):
+        print(f"{incident.moment}  {incident.kind}  {incident.key}  {incident.job}")
+        if incident.about:
+            print(f"  uploads: {incident.about}")
 
 
 @app.command()

@@ -16,7 +16,7 @@ from core.canonical import canonical
 from core.clock import Clock, text_of
 from core.database import changing, reading
 from keyholder.log_follower import Head
-from keyholder.records import answers, followed, incidents, intents, refusals
+from keyholder.records import answers, followed, incidents, intents, refusals, strangers
 from privacy.accountant import Capacity, Loss
 from privacy.encrypted.manifest import Manifest
 
@@ -129,12 +129,34 @@ class Ledger:
         with changing(self.engine) as connection:
             connection.execute(insert(refusals).values(reason=reason[:500], refused_at=text_of(self.clock.now())))
 
-    def open_incident(self, kind: str, key: str | None, job: str | None) -> None:
-        """Note something that no honest service causes."""
+    def count_strangers(self, requests: int, newest: str) -> None:
+        """Note that so many requests came which the service has not signed, and why the newest was turned away."""
+        with changing(self.engine) as connection:
+            now = text_of(self.clock.now())
+            connection.execute(insert(strangers).values(requests=requests, newest=newest, counted_at=now))
+
+    def open_incident(self, kind: str, key: str | None, job: str | None, about: str | None = None) -> None:
+        """Note something that nobody honest causes, and whose uploads it was about."""
         with changing(self.engine) as connection:
             connection.execute(
-                insert(incidents).values(kind=kind, key=key, job=job, opened_at=text_of(self.clock.now()))
+                insert(incidents).values(kind=kind, key=key, job=job, opened_at=text_of(self.clock.now()), about=about)
             )
+
+    def opened_before(self, key: str) -> set[tuple[str, str]]:
+        """Which vectors of which uploads (by the digest of their content) were in a sum that this key has opened."""
+        with reading(self.engine) as connection:
+            kept = connection.execute(select(answers.c.manifest).where(answers.c.key == key)).scalars().all()
+        return {
+            (upload["header"]["content"], vector["name"])
+            for manifest in map(json.loads, kept)
+            for upload in manifest["uploads"]
+            for vector in manifest["vectors"]
+        }
+
+    def populations(self) -> list[str]:
+        """All that anything was released about."""
+        with reading(self.engine) as connection:
+            return list(connection.execute(select(answers.c.population).distinct().order_by("population")).scalars())
 
     def followed(self) -> Head | None:
         """The newest head of the service's log that was seen."""
@@ -160,25 +182,43 @@ class Ledger:
                 )
 
 
-def incidents_in(engine: Engine) -> list[tuple[str, str, str, str]]:
-    """Time, kind, key and job of every incident."""
+@dataclass(frozen=True)
+class Incident:
+    """When, what, of which key and job; and about whose uploads."""
+
+    moment: str
+    kind: str
+    key: str
+    job: str
+    about: str
+
+
+def incidents_in(engine: Engine) -> list[Incident]:
+    """Every incident, in order."""
     with reading(engine) as connection:
         rows = connection.execute(select(incidents).order_by(incidents.c.number))
-        return [(row.opened_at, row.kind, row.key or "", row.job or "") for row in rows]
+        return [Incident(row.opened_at, row.kind, row.key or "", row.job or "", row.about or "") for row in rows]
 
 
 def refusals_since(engine: Engine, moment: datetime) -> int:
-    """How many requests were refused since."""
+    """How many requests of the service were refused or put off since."""
     with reading(engine) as connection:
         found = select(func.count()).where(refusals.c.refused_at > text_of(moment))
         return int(connection.execute(found).scalar_one())
 
 
-def unanswered_in(engine: Engine) -> int:
-    """How many jobs were about to be decrypted and have no answer: refused then, or cut off by a crash."""
+def strangers_since(engine: Engine, moment: datetime) -> int:
+    """How many requests came since that the service has not signed."""
     with reading(engine) as connection:
-        found = select(func.count()).where(intents.c.job.not_in(select(answers.c.job)))
+        found = select(func.coalesce(func.sum(strangers.c.requests), 0)).where(strangers.c.counted_at > text_of(moment))
         return int(connection.execute(found).scalar_one())
+
+
+def unanswered_in(engine: Engine) -> list[str]:
+    """The jobs that were about to be decrypted and have no answer up to now: refused then, cut off, or not asked for again."""
+    with reading(engine) as connection:
+        found = select(intents.c.job).where(intents.c.job.not_in(select(answers.c.job))).order_by(intents.c.meant_at)
+        return list(connection.execute(found).scalars())
 
 
 def _check_budget(connection: Connection, manifest: Manifest, capacity: Capacity) -> None:

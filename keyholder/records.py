@@ -4,10 +4,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sqlalchemy import Column, Connection, Engine, Integer, LargeBinary, MetaData, Table, Text, UniqueConstraint
+from sqlalchemy import (
+    Column,
+    Connection,
+    Engine,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    inspect,
+)
 
 from core.database import engine_for
 
+DATABASE = "keyholder.db"
 metadata = MetaData()
 keys = Table(
     "keys",
@@ -64,6 +76,16 @@ incidents = Table(
     Column("key", Text, nullable=True),
     Column("job", Text, nullable=True),
     Column("opened_at", Text, nullable=False),
+    Column("about", Text, nullable=True),
+)
+# Requests that the service has not signed: anybody can send them, so a row stands for all of a minute.
+strangers = Table(
+    "strangers",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("requests", Integer, nullable=False),
+    Column("newest", Text, nullable=False),
+    Column("counted_at", Text, nullable=False),
 )
 followed = Table(
     "followed",
@@ -77,8 +99,10 @@ followed = Table(
 
 
 def prepare(connection: Connection) -> None:
-    """Make the tables that are missing, and what keeps their rows: nothing changes, removes or replaces one."""
+    """Make the tables and columns that are missing, and what keeps rows: nothing changes, removes or replaces one."""
     metadata.create_all(connection)
+    if "about" not in {column["name"] for column in inspect(connection).get_columns(incidents.name)}:
+        connection.exec_driver_sql(f"ALTER TABLE {incidents.name} ADD COLUMN about TEXT")
     for table in metadata.tables.values():
         for change in ("UPDATE", "DELETE"):
             _forbid(connection, table, change, "")
@@ -105,4 +129,4 @@ def _taken(table: Table) -> str:
 
 def database_in(folder: Path) -> Engine:
     """The database in the key holder's folder."""
-    return engine_for(f"sqlite:///{folder / 'keyholder.db'}")
+    return engine_for(f"sqlite:///{folder / DATABASE}")

@@ -16,8 +16,10 @@ from core.errors import Invalid
 from core.units import delta_of, epsilon_of
 from core.yaml_positions import Document, read_document
 from privacy.accountant import Accountant, Capacity
+from privacy.encrypted.terms import POPULATION, PROVIDER
 
 PUBLIC_KEY_BYTES = 32
+PLAIN = "small letters, digits and hyphens, a letter first"
 EXAMPLE = """\
 # What this key holder believes. Lines for `service` are printed by `banyan-server key-holder`; get them from its operator in person.
 service:
@@ -75,13 +77,18 @@ def read_registry(path: Path) -> Registry:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
-        raise Invalid("registry.unreadable", f"the registry {path} cannot be read") from None
+        raise Invalid(
+            "registry.unreadable",
+            "the registry is not there, not yours to read, or no text in UTF-8",
+            where={"file": path},
+            way_out="the registry.yaml that init has made, filled in",
+        ) from None
     document = read_document(text, path.name, "registry.syntax")
     document.check_fields("registry.field", (), ("service", "populations"), document.fields)
     populations = document.fields.get("populations")
     if not isinstance(populations, Mapping):
         raise document.invalid("registry.value", ("populations",), "populations names each population with its budget")
-    return Registry(_service(document), {str(name): _population(document, str(name)) for name in populations})
+    return Registry(_service(document), {name: _population(document, name) for name in populations})
 
 
 def _service(document: Document) -> Service:
@@ -99,6 +106,8 @@ def _service(document: Document) -> Service:
 
 def _population(document: Document, name: str) -> Population:
     path = ("populations", name)
+    if not POPULATION.fullmatch(name):
+        raise document.invalid("registry.value", path, "no declaration can name such a population", way_out=PLAIN)
     said = _section(
         document, path, ("accountant", "epsilon", "delta", "min_providers", "overlap", "shared", "providers")
     )
@@ -106,30 +115,46 @@ def _population(document: Document, name: str) -> Population:
         accountant = Accountant(said["accountant"])
     except ValueError:
         raise document.invalid("registry.value", (*path, "accountant"), "accountant is basic or zcdp") from None
-    least, overlap, providers = said["min_providers"], said["overlap"], said["providers"]
-    if type(least) is not int or least < 2:
-        text = "min_providers is at least 2: the sum of one provider's data is that provider's data"
-        raise document.invalid("registry.value", (*path, "min_providers"), text)
-    if type(overlap) is not int or overlap < 1:
-        text = "overlap is at how many providers one unit may be, at least 1"
-        raise document.invalid("registry.value", (*path, "overlap"), text)
-    shared = said["shared"]
+    text = "min_providers is at least 2: the sum of one provider's data is that provider's data"
+    least = _whole(document, (*path, "min_providers"), said["min_providers"], 2, text)
+    text = "overlap is at how many providers one unit may be, at least 1"
+    overlap = _whole(document, (*path, "overlap"), said["overlap"], 1, text)
+    shared, providers = said["shared"], said["providers"]
     if type(shared) is not bool or (shared and accountant is not Accountant.ZCDP):
         text = "shared is true or false, and true only with zcdp: whether providers must add noise of their own"
         raise document.invalid("registry.value", (*path, "shared"), text)
     if not isinstance(providers, Mapping):
         raise document.invalid("registry.value", (*path, "providers"), "providers names each provider's signing key")
-    try:
-        capacity = Capacity.of(accountant, epsilon_of(said["epsilon"]), delta_of(said["delta"]))
-    except (Invalid, ValueError, TypeError):
-        raise document.invalid("registry.value", path, "epsilon and delta are a budget of this accountant") from None
-    keys = {str(each): _key(document, (*path, "providers", str(each)), key) for each, key in providers.items()}
+    capacity = _capacity(document, path, accountant, said)
+    for each in providers:
+        if not PROVIDER.fullmatch(each):
+            where = (*path, "providers", each)
+            raise document.invalid("registry.value", where, "no declaration can name such a provider", way_out=PLAIN)
+    keys = {each: _key(document, (*path, "providers", each), key) for each, key in providers.items()}
     if len(set(keys.values())) != len(keys):
         text = "two providers have one signing key: they are one provider"
         raise document.invalid("registry.value", (*path, "providers"), text)
     if least > len(keys):
         raise document.invalid("registry.value", (*path, "min_providers"), f"only {len(keys)} providers are named")
     return Population(accountant, capacity, least, overlap, shared, keys)
+
+
+def _whole(document: Document, path: tuple[str, ...], said: object, least: int, text: str) -> int:
+    if type(said) is not int:
+        raise document.invalid("registry.value", path, f"{path[-1]} is a whole number, without quotation marks")
+    if said < least:
+        raise document.invalid("registry.value", path, text)
+    return said
+
+
+def _capacity(document: Document, path: tuple[str, ...], accountant: Accountant, said: Mapping[str, Any]) -> Capacity:
+    try:
+        epsilon, delta = epsilon_of(said["epsilon"]), delta_of(said["delta"])
+        return Capacity.of(accountant, epsilon, delta)
+    except Invalid as problem:
+        field = problem.code.partition(".")[0]  # epsilon.invalid, epsilon.too_small, delta.invalid, delta.required
+        way_out = problem.way_out
+        raise document.invalid("registry.value", (*path, field), problem.text, way_out=way_out) from None
 
 
 def _section(document: Document, path: tuple[str, ...], names: tuple[str, ...]) -> Mapping[str, Any]:

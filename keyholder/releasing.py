@@ -8,12 +8,9 @@ cannot send freezes the key at once; and whoever asks learns no reason.
 from __future__ import annotations
 
 import base64
-import hashlib
-import json
 import logging
 import os
 import socket
-import struct
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -31,24 +28,18 @@ from keyholder.keys import SIGNING_KEY, Keys, KeyState
 from keyholder.ledger import Exhausted, Ledger
 from keyholder.log_follower import LogForked, Stale, extended, spend_in
 from keyholder.registry import Population, Registry
-from privacy.encrypted.header import moment_of, verifies
+from keyholder.request import Refused, Request, Unsigned
+from privacy.encrypted.header import moment_of
 from privacy.encrypted.headroom import guard
-from privacy.encrypted.manifest import ANSWER_DOMAIN, APART_FROM, Manifest, check
+from privacy.encrypted.manifest import ANSWER_DOMAIN, APART_FROM, Manifest, Upload, check
 from privacy.encrypted.profiles import profile_named
 
-MAX_DOCUMENT_BYTES = 16 << 20
-MAX_BODY_BYTES = 256 << 20
 OPENS = (KeyState.ACTIVE, KeyState.DECRYPT_ONLY)
-_LENGTH = struct.Struct(">Q")
 _log = logging.getLogger("banyan.keyholder")
 
 
 # What passes: a full disk, a locked database, a child that was killed from outside, a request that another one overtook.
 PASSING = (OSError, MemoryError, SQLAlchemyError, Unavailable, TimeoutExpired, decryption.Failed, Stale, Exhausted)
-
-
-class Refused(Exception):
-    """Nothing is released. The reason is for this side only."""
 
 
 class NotNow(Exception):
@@ -68,19 +59,25 @@ class Releases:
     _unwritten: set[str] = field(default_factory=set, repr=False)
 
     def answer(self, body: bytes) -> bytes:
-        """The signed answer to a request. Raises Refused, or NotNow for what passes."""
-        with self._lock:
-            try:
-                return self._answer(body)
-            except Refused as refused:
-                self.note(str(refused))
-                raise
-            except PASSING as problem:
-                self.note(f"not now: {type(problem).__name__}: {problem}")
-                raise NotNow from None
-            except Exception as problem:  # noqa: BLE001 - whatever it is, the answer is the constant one
-                self.note(f"{type(problem).__name__}: {problem}")
-                raise Refused from None
+        """The signed answer to a request. Raises Refused, or NotNow for what passes.
+
+        Unsigned, which is a refusal, is not noted here: anybody can have it as often as they like.
+        """
+        try:
+            request = Request.opened(body, self.registry.service.manifest_key)
+            with self._lock:
+                return self._answer(request)
+        except Unsigned:
+            raise
+        except Refused as refused:
+            self.note(str(refused))
+            raise
+        except PASSING as problem:
+            self.note(f"not now: {type(problem).__name__}: {problem}")
+            raise NotNow from None
+        except Exception as problem:  # noqa: BLE001 - whatever it is, the answer is the constant one
+            self.note(f"{type(problem).__name__}: {problem}")
+            raise Refused from None
 
     def note(self, reason: str) -> None:
         """Count a refusal. That it cannot be written down must not show in the answer."""
@@ -91,22 +88,17 @@ class Releases:
         except Exception:  # noqa: BLE001 - a full disk, a lock: the one who asks is told the same
             _log.exception("a refusal could not be written down")
 
-    def _answer(self, body: bytes) -> bytes:
-        document, chunks = _parts(body)
-        manifest = Manifest.from_json(document["manifest"])
-        if not verifies(self.registry.service.manifest_key, document["signature"], manifest.signed()):
-            raise Refused("the manifest is not signed by the service")
-        if manifest.ciphertext != _digest(chunks):
-            raise Refused("the ciphertext is not the manifest's")
+    def _answer(self, request: Request) -> bytes:
+        manifest = request.manifest
         earlier = self.ledger.answered(manifest.job)
         if earlier is not None:
             if earlier.ciphertext != manifest.ciphertext:
                 raise Refused("the job was answered for another ciphertext")
             return earlier.answer
         population = self._admitted(manifest)
-        self._check_log(document["spend"], manifest)
+        self._check_log(request.spend, manifest)
         self.ledger.intend(manifest, population.capacity)
-        answer = self._signed(manifest, self._opened(manifest, chunks))
+        answer = self._signed(manifest, self._opened(manifest, request.chunks))
         # Kept and charged before anybody sees it: a crash from here on changes nothing any more.
         return self.ledger.enter(manifest, population.capacity, answer)
 
@@ -195,15 +187,28 @@ class Releases:
         }
 
     def _frozen(self, manifest: Manifest, why: str) -> Refused:
-        _log.critical("alarm: the key is frozen: %s", why)
+        """The service may be honest: what one provider has encrypted is in the sum of all, so all of them are named."""
+        why = f"{why}; job {manifest.job}"
+        named = ", ".join(_named(upload) for upload in manifest.uploads)
+        _log.critical("alarm: the key %s is frozen: %s, a sum of %s", manifest.key, why, named)
         self._unwritten.add(manifest.key)
         try:
-            self.keys.set_state(manifest.key, KeyState.FROZEN, why)
+            self.keys.set_state(manifest.key, KeyState.FROZEN, f"{why}, a sum of {named}")
             self._unwritten.discard(manifest.key)
-            self.ledger.open_incident("ciphertext.out_of_range", manifest.key, manifest.job)
+            self.ledger.open_incident("ciphertext.out_of_range", manifest.key, manifest.job, self._suspected(manifest))
         except Exception:  # noqa: BLE001 - that it cannot be written down must not show in the answer
             _log.exception("a freeze could not be written down; the key stays closed until a restart")
         return Refused(why)
+
+    def _suspected(self, manifest: Manifest) -> str:
+        """Its uploads; said of those that were in no sum which opened, with all the vectors that are now asked for."""
+        opened = self.ledger.opened_before(manifest.key)
+        names = [vector.name for vector in manifest.vectors]
+        return ", ".join(
+            _named(upload)
+            + ("" if all((upload.header.content, name) in opened for name in names) else " (not opened before)")
+            for upload in manifest.uploads
+        )
 
     def _signed(self, manifest: Manifest, numbers: Mapping[str, list[int]]) -> bytes:
         values = {name: [str(number) for number in found] for name, found in numbers.items()}
@@ -212,17 +217,5 @@ class Releases:
         return canonical({**said, "signature": base64.b64encode(signature).decode()})
 
 
-def _parts(body: bytes) -> tuple[dict[str, Any], bytes]:
-    if len(body) < _LENGTH.size:
-        raise Refused("the request is too short")
-    (size,) = _LENGTH.unpack_from(body)
-    if size > min(MAX_DOCUMENT_BYTES, len(body) - _LENGTH.size):
-        raise Refused("the request's document is longer than the request")
-    document = json.loads(body[_LENGTH.size : _LENGTH.size + size])
-    if not isinstance(document, dict) or set(document) != {"manifest", "signature", "spend"}:
-        raise Refused("the request's document is of another form")
-    return document, body[_LENGTH.size + size :]
-
-
-def _digest(chunks: bytes) -> str:
-    return "sha256:" + hashlib.sha256(chunks).hexdigest()
+def _named(upload: Upload) -> str:
+    return f"{upload.asset} version {upload.version} of {upload.header.terms.provider}"

@@ -20,7 +20,8 @@ from typing import Final
 # Limits first, then the reader: nothing hostile has been read by then. -I keeps the environment, the user's site and the
 # current folder out, -S the installed packages: the reader has the standard library and itself.
 _BOOTSTRAP: Final = """
-import resource, sys
+import os, resource, sys
+os.nice(int(sys.argv.pop(1)))
 for name, most in zip(("RLIMIT_AS", "RLIMIT_CPU", "RLIMIT_FSIZE"), sys.argv[1:4]):
     resource.setrlimit(getattr(resource, name), (int(most), int(most)))
 resource.setrlimit(resource.RLIMIT_NOFILE, (16, 16))
@@ -40,12 +41,14 @@ class ReaderLimits:
     cpu_seconds    whole seconds of processor time
     output_bytes   bytes that it may write to stdout
     wall_seconds   seconds until it is killed
+    niceness       how far it stands behind other processes for a processor, 0 to 19
     """
 
     memory_bytes: int = 256 << 20
     cpu_seconds: int = 10
     output_bytes: int = 32 << 20
     wall_seconds: float = 30.0
+    niceness: int = 0
 
 
 def validated(
@@ -60,7 +63,7 @@ def validated(
     as this user: this is a fence against a reader that is overwhelmed, not a sandbox for code that is hostile itself.
     """
     limits = limits or ReaderLimits()
-    bounds = [str(limits.memory_bytes), str(limits.cpu_seconds), str(limits.output_bytes)]
+    bounds = [str(each) for each in (limits.niceness, limits.memory_bytes, limits.cpu_seconds, limits.output_bytes)]
     command = [*_without_network(), sys.executable, "-I", "-S", "-c", _BOOTSTRAP, *bounds, str(reader), *arguments]
     # Files in memory instead of pipes: nothing to deadlock on, and RLIMIT_FSIZE bounds the answer.
     with _memory_file() as inward, _memory_file() as outward:

@@ -135,6 +135,7 @@ def instruction(
                 "isolation": "namespaces" if tier is Tier.ZYGOTE else "none",
                 "cpu_seconds_per_block": cpu_seconds,
                 "slot_seconds": 3 * cpu_seconds,
+                "clear_seconds": cpu_seconds,
                 "memory_bytes_per_block": 128 * MIB,
                 "wall_seconds": 25,
                 "trace": False,

@@ -249,7 +249,8 @@ def _tell_apart(demo: Demo, encrypted: Encrypted) -> None:
     """The same declarations, one level up."""
     for provider in encrypted.hospitals:
         raised = provider.folder / "raised.yaml"
-        text = provider.declaration.read_text().replace("level: S1", "level: S2")
+        text = provider.declaration.read_text().replace("level: S1", "level: S2").replace("epsilon: 10", "epsilon: 4")
+        text = text.replace("trial-patients", "graded-patients")
         raised.write_text(text.replace("medical/trial_hospital", "medical/graded_hospital"))
         demo.run("olga", "assets", "register", raised, show=False)
     job = demo.folder / "graded.yaml"

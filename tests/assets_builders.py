@@ -89,7 +89,7 @@ class Server:
 
     @property
     def ingest(self) -> Ingest:
-        return Ingest(self.journal, self.store, self.keys)
+        return Ingest(self.journal, self.store, self.keys, self.folder / "aside")
 
     def register(self, declaration: Declaration):
         with self.journal.writing() as tx:

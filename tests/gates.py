@@ -8,5 +8,8 @@ class Immediately(Executor):
 
     def submit(self, function, /, *arguments, **named):
         done = Future()
-        done.set_result(function(*arguments, **named))
+        try:
+            done.set_result(function(*arguments, **named))
+        except Exception as problem:  # noqa: BLE001 - as an executor keeps it
+            done.set_exception(problem)
         return done

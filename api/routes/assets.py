@@ -17,6 +17,7 @@ from api.auth import Caller, TheServer
 from api.bodies import body_of
 from api.wiring import Server
 from assets import catalogue, mock, report, versions
+from assets.admission import admitted, encrypted_of
 from assets.declaration import parse_declaration
 from assets.physical import csv_bytes, parquet_bytes
 from assets.source import Format
@@ -27,6 +28,7 @@ from policies.model import Action
 from policies.populations import create_population
 
 router = APIRouter()
+HEV = "hev"
 MEDIA = {"parquet": "application/vnd.apache.parquet", "csv": "text/csv; charset=utf-8"}
 
 
@@ -88,19 +90,26 @@ async def ingest(
 ) -> dict[str, Any]:
     """Make the next version from a file. The plaintext lies in tmpfs while it is read, and is gone afterwards.
 
-    `hev` is what a provider encrypted (banyan encrypt); it is ciphertext to this server, and kept as it came.
+    `hev` is what a provider encrypted (banyan encrypt); it is ciphertext to this server, and kept as it came. Sent again, the very bytes
+    of the newest version make no other one (`repeated`).
     """
     check(caller, Action.ASSET_INGEST)
-    with server.journal.reading() as connection:
-        catalogue.get(connection, f"{sector}/{name}")
-    async with _received(request, server) as upload:
-        if form == "hev":
-            version = await run_in_threadpool(server.encrypted.version, f"{sector}/{name}", upload, caller.id)
+    asset = f"{sector}/{name}"
+    most = await run_in_threadpool(_most_bytes, server, asset, caller, form)
+    async with _received(request, server, most) as upload:
+        if form == HEV:
+            taken = await run_in_threadpool(server.encrypted.version, asset, upload, caller.id)
+            version, is_repeated = taken.version, taken.is_repeated
         else:
-            version = await run_in_threadpool(
-                server.ingest.version, f"{sector}/{name}", upload, Format(form), caller.id
-            )
-    return {"asset": version.asset, "version": version.number, "id": version.id, "state": version.state.value}
+            version = await run_in_threadpool(server.ingest.version, asset, upload, Format(form), caller.id)
+            is_repeated = False
+    told = {"asset": version.asset, "version": version.number, "id": version.id, "state": version.state.value}
+    return told | {"repeated": is_repeated}
+
+
+def _most_bytes(server: Server, asset: str, caller: Caller, form: str) -> int:
+    most = server.settings.upload_bytes
+    return admitted(server.journal, asset, caller.id, is_encrypted=form == HEV, most=most)
 
 
 @router.get("/assets/{sector}/{name}/calls")
@@ -121,11 +130,15 @@ def call(server: TheServer, caller: Caller, sector: str, name: str, job: str) ->
 async def contribute(
     request: Request, server: TheServer, caller: Caller, sector: str, name: str, job: str
 ) -> dict[str, Any]:
-    """Give what the provider encrypted for the job (banyan encrypt --job). Once: the same bytes may come again."""
+    """Give what the provider encrypted for the job (banyan encrypt --job). Once: the same bytes may come again, at any time."""
     check(caller, Action.ASSET_INGEST)
-    await run_in_threadpool(server.contributions.call, f"{sector}/{name}", job)
-    async with _received(request, server) as upload:
+    most = await run_in_threadpool(_most_of_contribution, server, f"{sector}/{name}", job)
+    async with _received(request, server, most) as upload:
         return await run_in_threadpool(server.contributions.take, f"{sector}/{name}", job, upload, caller.id)
+
+
+def _most_of_contribution(server: Server, asset: str, job: str) -> int:
+    return min(server.settings.upload_bytes, server.contributions.most_bytes(asset, job))
 
 
 @router.get("/assets/{sector}/{name}/context")
@@ -133,9 +146,7 @@ def context(server: TheServer, caller: Caller, sector: str, name: str) -> Respon
     """The key holder's signed public context under which the provider of an encrypted asset encrypts now."""
     check(caller, Action.ASSET_READ)
     with server.journal.reading() as connection:
-        declared = catalogue.get(connection, f"{sector}/{name}").declaration.encrypted
-    if declared is None:
-        raise Invalid("asset.not_encrypted", f"{sector}/{name} is not declared as encrypted", where={"field": "asset"})
+        declared = encrypted_of(catalogue.get(connection, f"{sector}/{name}"))
     found = server.key_holder.keys()
     usable = [key for key, each in found.contexts.items() if each.profile == declared.terms.profile]
     active = [key for key in usable if found.states.get(key) == "active"]
@@ -181,11 +192,14 @@ def _upload_place(folder: Path) -> Path:
 
 
 @asynccontextmanager
-async def _received(request: Request, server: Server) -> AsyncIterator[Path]:
-    """The file that is sent, for as long as it is looked at."""
+async def _received(request: Request, server: Server, most: int) -> AsyncIterator[Path]:
+    """The file that is sent, of at most so many bytes, for as long as it is looked at."""
+    announced = request.headers.get("content-length", "")
+    if announced.isdecimal() and int(announced) > most:
+        raise _too_large(most)
     upload = await run_in_threadpool(_upload_place, server.uploads)
     try:
-        await _receive(request, upload, server.settings.upload_bytes)
+        await _receive(request, upload, most)
         yield upload
     finally:
         await run_in_threadpool(upload.unlink, missing_ok=True)
@@ -198,7 +212,7 @@ async def _receive(request: Request, upload: Path, most: int) -> None:
             async for chunk in request.stream():
                 size += len(chunk)
                 if size > most:
-                    raise TooLarge("ingest.upload_too_large", f"a file to ingest has at most {most:,} bytes")
+                    raise _too_large(most)
                 await run_in_threadpool(file.write, chunk)
     except ClientDisconnect:
         raise Invalid("ingest.cut_off", "the file was cut off on its way; nothing was changed") from None
@@ -208,3 +222,7 @@ async def _receive(request: Request, upload: Path, most: int) -> None:
             "there is no room to receive the file; nothing was changed",
             way_out="try again later",
         ) from None
+
+
+def _too_large(most: int) -> TooLarge:
+    return TooLarge("ingest.upload_too_large", f"a file for this asset has at most {most:,} bytes")

@@ -103,5 +103,5 @@ def end(server: TheServer, caller: Caller, name: str, step: Step, verdict: TheVe
 
 
 def _level_of(connection: Connection, assets: Iterable[str]) -> str:
-    """The highest level of the assets. Raises NotFound for one that does not exist."""
-    return max(catalogue.get(connection, asset).declaration.level for asset in assets)
+    """The highest level of the assets. Raises NotFound, naming it, for one that does not exist."""
+    return max(catalogue.get(connection, asset, "assets").declaration.level for asset in assets)

@@ -15,15 +15,15 @@ import httpx
 from banyan import credentials
 from banyan.connection import Connection, asset_path, segment
 from banyan.errors import Refused
+from banyan.file_kind import LOOKED_AT, check_hev, check_kind, format_of
 from banyan.job import RELEASED, Job
 from banyan.jobfile import JobFile, load_job
 from banyan.plan import Plan
 from banyan.policies import YAML, Policies
 from banyan.result import Result
-from banyan.textfile import place_told, read_text, unreadable
+from banyan.textfile import place_told, read_bytes, read_text, unreadable
 
 _CHUNK_BYTES = 1 << 20
-_FORMATS = {".csv": "csv", ".parquet": "parquet", ".arrow": "arrow", ".feather": "arrow"}
 RECEIPT_PENDING = "receipt.pending"
 _RECEIPT_PAUSE = 0.2
 Progress = Callable[[int, int], None]
@@ -92,11 +92,14 @@ class Client:
     def ingest(
         self, asset: str, path: str | Path, *, file_format: str | None = None, progress: Progress | None = None
     ) -> dict[str, Any]:
-        """Stream a data file as a new version of `asset`; `progress` is called with bytes sent and bytes in all."""
+        """Stream a data file as a new version of `asset`; `progress` is called with bytes sent and bytes in all.
+
+        `file_format` is csv, parquet or arrow for rows, or hev for what `banyan encrypt` wrote. Raises Refused before a byte is sent for
+        what the asset does not take (`asset.encrypted`, `asset.not_encrypted`, `upload.not_hev`).
+        """
         path = Path(path)
-        file_format = file_format or _FORMATS.get(path.suffix.lower())
-        if file_format is None:
-            raise Refused("file.format", f"{path.name} is of no known format", way_out=", ".join(sorted(_FORMATS)))
+        file_format = file_format or format_of(path)
+        check_kind(path, read_bytes(path, LOOKED_AT), file_format, self.asset(asset))
         return self._sent("POST", asset_path(asset) + "/versions", path, {"format": file_format}, progress)
 
     def _sent(
@@ -116,11 +119,13 @@ class Client:
 
     def call(self, asset: str, job: str) -> dict[str, Any]:
         """What one waiting job asks of the provider of an asset."""
-        return self._connection.json("GET", f"{asset_path(asset)}/calls/{job}")
+        return self._connection.json("GET", f"{asset_path(asset)}/calls/{segment(job)}")
 
     def contribute(self, asset: str, job: str, path: str | Path, *, progress: Progress | None = None) -> dict[str, Any]:
-        """Send what `banyan encrypt --job` wrote for a job."""
-        return self._sent("PUT", f"{asset_path(asset)}/calls/{job}", Path(path), {}, progress)
+        """Send what `banyan encrypt --job` wrote for a job; anything else is refused before a byte is sent."""
+        path = Path(path)
+        check_hev(path, read_bytes(path, LOOKED_AT))
+        return self._sent("PUT", f"{asset_path(asset)}/calls/{segment(job)}", path, {}, progress)
 
     def context(self, asset: str) -> bytes:
         """The key holder's signed public context under which the provider of an encrypted asset encrypts."""

@@ -77,6 +77,17 @@ def memory(value: Any) -> str:
     return "–" if found is None else f"{amount(_quantized(found / 2**30, -1, UP))} GiB"
 
 
+def seconds_up(value: Decimal) -> Decimal:
+    """A time rounded up: hundredths of a second below 1 s, tenths below 10 s, whole seconds above; at least 0.01 s."""
+    return max(_quantized(value, -2 if value < 1 else -1 if value < 10 else 0, UP), Decimal("0.01"))
+
+
+def mebibytes(value: Any) -> str:
+    """Bytes that may be taken as `704 MiB`, rounded down."""
+    found = decimal_of(value)
+    return "–" if found is None else f"{count((found / 2**20).to_integral_value(DOWN))} MiB"
+
+
 def _quantized(value: Decimal, place: int, rounding: str) -> Decimal:
     return value.quantize(Decimal(1).scaleb(place), rounding=rounding, context=_EXACT)
 

@@ -13,6 +13,7 @@ _NARROWEST = 12
 _WHOLE_WORD = 24
 # Where a word too long for its column (a digest) begins.
 _OWN_LINE = 6
+_PARTS = "/_-.:"
 _HARMLESS = "\u3000"
 
 
@@ -90,7 +91,8 @@ def _squeeze(widths: list[int], floors: Mapping[int, int], width: int) -> None:
 
 
 def _longest_word(cells: Sequence[str]) -> int:
-    found = max((cell_len(word) for cell in cells for word in cell.split()), default=1)
+    words = (word for cell in cells for word in cell.split())
+    found = max((cell_len(piece) for word in words for piece in _pieces(word, _WHOLE_WORD)), default=1)
     return found if found <= _WHOLE_WORD else _NARROWEST
 
 
@@ -109,7 +111,17 @@ def _wrapped(text: str, width: int | None, *, whole: bool = False) -> list[str]:
         return [text]
     # A wide letter takes two cells: wrapping by letters at half the width then always fits.
     letters = width if cell_len(text) == len(text) else max(1, width // 2)
+    text = text if whole else " ".join(piece for word in text.split(" ") for piece in _pieces(word, letters))
     return textwrap.wrap(text, letters, break_on_hyphens=False, break_long_words=not whole) or [""]
+
+
+def _pieces(word: str, most: int) -> list[str]:
+    """A word too long for a line in pieces that end where its parts do (`medical/`, `trial_hospital_a`); those never fit on one line."""
+    pieces = []
+    while len(word) > most and (ends := [at for at in range(1, most + 1) if word[at - 1] in _PARTS]):
+        pieces.append(word[: ends[-1]])
+        word = word[ends[-1] :]
+    return [*pieces, word]
 
 
 def _padded(cell: str, width: int, right: bool) -> str:

@@ -31,7 +31,7 @@ def of_program(data: Mapping[str, Any], width: int | None) -> list[str]:
     rows = [[f"  {_width(output)}", _noise(output)] for output in _outputs(data)]
     found = _error(layout.table(["expected, 95 %", "noise"], rows, (), _inside(width)))
     blocks = f"{figures.count(data.get('blocks'))}, each about {data.get('units_per_block')} {data.get('population')}"
-    found += layout.hanging("Blocks  ", f"{blocks} with {data.get('rows_per_block')} rows", width)
+    found += layout.hanging("Blocks  ", f"{blocks} with about {data.get('rows_per_block')} rows", width)
     for sentence in data.get("trade") or []:
         found += layout.hanging(_INDENT, str(sentence), width)
     return found + layout.hanging("Runs    ", _runs(data), width)
@@ -116,8 +116,11 @@ def _noise(output: Mapping[str, Any]) -> str:
 def _runs(data: Mapping[str, Any]) -> str:
     tier = str(data.get("isolation"))
     within = f" ({data['oci_runtime']})" if data.get("oci_runtime") else ""
-    seconds = figures.amount(data.get("seconds_per_block"))
-    return f"{seconds} s of processor time a block\n{_ISOLATION.get(tier, tier)}{within}"
+    most = f"at most {figures.amount(data.get('seconds_per_block'))} s of processor time"
+    # Plans of jobs that were submitted before it was told have none.
+    memory = data.get("block_memory_bytes")
+    most += "" if memory is None else f" and {figures.mebibytes(memory)} of memory"
+    return f"{most} a block\n{_ISOLATION.get(tier, tier)}{within}"
 
 
 def _up(value: Any) -> Any:

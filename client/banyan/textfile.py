@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from banyan.errors import Excerpt, Refused
+from banyan.file_kind import FORMATS
 
 MAX_TEXT_BYTES = 1_000_000
+_WHY = {
+    errno.ENOENT: "there is no such file or folder",
+    errno.EISDIR: "this is a folder, and a file is needed",
+    errno.ENOTDIR: "a part of this path is a file, and no folder",
+    errno.EACCES: "you may not read or write it",
+    errno.EROFS: "nothing can be written there",
+    errno.ENOSPC: "there is no room left",
+}
 
 
 def read_text(path: Path) -> str:
-    """The text of a UTF-8 file, whatever its line ends. Raises Refused when there is none, or more than a person writes."""
+    """The text of a UTF-8 file, whatever its line ends. Raises Refused when there is none, or more than a person writes.
+
+    A file of rows is refused by its name: of what people write lines are shown, and it is sent.
+    """
+    if path.suffix.lower() in FORMATS:
+        raise Refused(
+            "file.format", f"{path.name} is a file of rows by its name", way_out="a file that people write, .yaml"
+        )
     if len(content := read_bytes(path, MAX_TEXT_BYTES)) > MAX_TEXT_BYTES:
         raise Refused("file.too_large", f"{path} is larger than {MAX_TEXT_BYTES:,} bytes")
     try:
@@ -32,8 +50,10 @@ def read_bytes(path: Path, limit: int) -> bytes:
 
 
 def unreadable(path: Path, problem: OSError) -> Refused:
-    """The refusal for a file that cannot be read or written."""
-    return Refused("file.unusable", f"{path}: {(problem.strerror or 'cannot be used').lower()}")
+    """The refusal for a file that cannot be read or written, in our own words: libraries put theirs into an OSError too."""
+    number = problem.errno or (errno.EISDIR if path.is_dir() else 0)
+    text = _WHY.get(number) or (os.strerror(number).lower() if number else "it cannot be used")
+    return Refused("file.unusable", f"{path}: {text}")
 
 
 def place_of(name: str, text: str, index: int) -> Excerpt:

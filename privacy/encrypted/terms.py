@@ -26,9 +26,13 @@ MAX_GROUPS, MAX_COLUMNS, MAX_SCALE = 10_000, 16, 9
 MAX_GROUP_BYTES = 200_000
 # Signatures and digests are over canonical JSON (RFC 8785), which has no larger integers.
 LARGEST = 2**53 - 1
-_PROVIDER = re.compile(r"[a-z][a-z0-9-]{0,39}")
+PROVIDER = re.compile(r"[a-z][a-z0-9-]{0,39}")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}")
-_POPULATION = re.compile(r"[a-z][a-z0-9-]{0,60}")
+POPULATION = re.compile(r"[a-z][a-z0-9-]{0,60}")
+# What names may be, in words.
+_PROVIDER_FORM = "1 to 40 letters a-z, digits and hyphens, a letter first, such as hospital-a"
+_POPULATION_FORM = "1 to 61 letters a-z, digits and hyphens, a letter first, such as city-patients"
+_COLUMN_FORM = "1 to 63 letters A-Z and a-z, digits and underscores, a letter first"
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,10 @@ class Bounded:
     upper: int
 
     def __post_init__(self) -> None:
-        _demand(isinstance(self.column, str) and _NAME.fullmatch(self.column) is not None, "a column's name")
+        _demand(
+            isinstance(self.column, str) and _NAME.fullmatch(self.column) is not None,
+            f"a column's name is {_COLUMN_FORM}",
+        )
         _demand(type(self.scale) is int and 0 <= self.scale <= MAX_SCALE, "a scale is a number of decimal digits")
         _demand(type(self.lower) is int and type(self.upper) is int, "bounds are whole numbers on the grid")
         _demand(-LARGEST <= self.lower < self.upper <= LARGEST, "bounds are in order, and within ±(2^53 - 1)")
@@ -142,19 +149,30 @@ class Terms:
 
     def __post_init__(self) -> None:
         _demand(type(self.units) is int and 1 <= self.units <= 10**9, "units are 1 to a thousand million")
-        _demand(isinstance(self.provider, str) and _PROVIDER.fullmatch(self.provider) is not None, "a provider's name")
-        _demand(isinstance(self.unit, str) and _NAME.fullmatch(self.unit) is not None, "the unit column's name")
         _demand(
-            isinstance(self.population, str) and _POPULATION.fullmatch(self.population) is not None,
-            "the population's name",
+            isinstance(self.provider, str) and PROVIDER.fullmatch(self.provider) is not None,
+            f"a provider's name is {_PROVIDER_FORM}",
         )
-        _demand(isinstance(self.profile, str) and self.profile in PROFILES, "there is no profile of this name")
+        _demand(
+            isinstance(self.unit, str) and _NAME.fullmatch(self.unit) is not None,
+            f"the unit column's name is {_COLUMN_FORM}",
+        )
+        _demand(
+            isinstance(self.population, str) and POPULATION.fullmatch(self.population) is not None,
+            f"a population's name is {_POPULATION_FORM}",
+        )
+        _demand(
+            isinstance(self.profile, str) and self.profile in PROFILES, f"the profile is one of {', '.join(PROFILES)}"
+        )
         _demand(
             self.group_by is None or (isinstance(self.group_by, str) and _NAME.fullmatch(self.group_by) is not None),
-            "the group column's name",
+            f"the group column's name is {_COLUMN_FORM}",
         )
         _demand(1 <= len(self.groups) <= MAX_GROUPS, f"there are 1 to {MAX_GROUPS:,} groups")
-        _demand(all(isinstance(group, str) and 0 < len(group) <= 200 for group in self.groups), "a group's name")
+        _demand(
+            all(isinstance(group, str) and 0 < len(group) <= 200 for group in self.groups),
+            "a group's name has 1 to 200 letters",
+        )
         _demand(len(set(self.groups)) == len(self.groups), "a group stands twice")
         _demand(
             len(rfc8785.dumps(list(self.groups))) <= MAX_GROUP_BYTES,
@@ -165,7 +183,10 @@ class Terms:
             "a unit counts in 1 to all groups",
         )
         names = [total.column for total in self.totals]
-        _demand(len(names) <= MAX_COLUMNS and len(set(names)) == len(names), "the totalled columns")
+        _demand(
+            len(names) <= MAX_COLUMNS and len(set(names)) == len(names),
+            f"the totalled columns are at most {MAX_COLUMNS}, each once",
+        )
         _demand(
             set(self.squares) <= set(names) and len(set(self.squares)) == len(self.squares),
             "squares are of totalled columns, each once",

@@ -25,10 +25,9 @@ def trade_of(
     others = sorted({half, min(twice, permitted_below(MAX_BLOCKS, stored_blocks))} - {blocks})
     told = [
         (
-            f"The program runs once on each of {blocks:,} blocks of about {_about(units, blocks)} privacy units; the answers of the blocks "
-            "are put together."
+            f"The program runs once on each of the {blocks:,} blocks; their answers are put together."
             if blocks > 1
-            else f"The program runs once, on one block of about {_about(units, 1)} privacy units."
+            else "The program runs once, on all data."
         ),
         (
             f"More blocks: less noise, but each answer is computed on fewer units (about {units:,} / blocks) and so is further "
@@ -72,9 +71,3 @@ def _percent(blocks: int, median: Median) -> str:
 
 def _share(part: float) -> str:
     return f"{short(100 * Fraction(part))} %"
-
-
-def _about(units: int, blocks: int) -> str:
-    """How many units a block holds, to two digits."""
-    share = units / blocks
-    return f"{share:.2g}" if share < 100 else f"{round(share, 2 - len(str(int(share)))):,.0f}"

@@ -9,18 +9,21 @@ import sys
 import traceback
 import types
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 MODULE = "program"  # what the researcher's file is called among the modules
 
 
 def answered(
-    name: str, code: str, params: Mapping[str, Any], outputs: Sequence[Mapping[str, Any]], folder: str
+    name: str,
+    code: str,
+    params: Mapping[str, Any],
+    outputs: Sequence[Mapping[str, Any]],
+    mapped: Mapping[str, tuple[int, int]],
 ) -> bytes:
     """The vector: for each output its numbers as big-endian doubles. Raises whatever the program raises, or ValueError."""
     analyse = loaded(name, code)
-    found = analyse(tables_of(folder), dict(params))
+    found = analyse(tables_of(mapped), dict(params))
     numbers = numbers_of(found, outputs)
     return struct.pack(f">{len(numbers)}d", *numbers)
 
@@ -38,15 +41,15 @@ def loaded(name: str, code: str) -> Any:
     return analyse
 
 
-def tables_of(folder: str) -> dict[str, Any]:
-    """Each `<table>.arrow` of the folder, by its name."""
+def tables_of(mapped: Mapping[str, tuple[int, int]]) -> dict[str, Any]:
+    """Each table that was mapped, by its name; of each the address and bytes of its file's memory."""
     import pyarrow as pa  # noqa: PLC0415 - loaded before the fork
 
     options = pa.ipc.IpcReadOptions(use_threads=False)
     tables = {}
-    for path in sorted(Path(folder).glob("*.arrow")):
-        with pa.memory_map(str(path)) as source:
-            tables[path.stem] = pa.ipc.open_file(source, options=options).read_all()
+    for name, (address, size) in mapped.items():
+        with pa.BufferReader(pa.foreign_buffer(address, size)) as source:
+            tables[name] = pa.ipc.open_file(source, options=options).read_all()
     return tables
 
 

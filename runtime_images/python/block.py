@@ -12,11 +12,12 @@ from typing import Any, NoReturn
 
 import answer
 import kernel
+from block_pipes import took_told
 from measures import BLOCK, Confined, apply_measures
 
 # Nanoseconds of its own processor time at the moment when the researcher's code begins.
 READY = struct.Struct(">Q")
-TEMPORARY = "/tmp"
+TEMPORARY, TABLE = "/tmp", ".arrow"
 
 
 def confined(instruction: Mapping[str, Any], folder: str, pipes: Sequence[int]) -> Confined:
@@ -31,18 +32,21 @@ def run(instruction: Mapping[str, Any], limits: Confined) -> NoReturn:
 
     1 and 2 become its log. Without a folder it tries the measures only, and answers zeros.
     """
-    code = 1
+    code, began = 1, 0
     try:
         os.dup2(limits.log, 1)
         os.dup2(limits.log, 2)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        # Before it is confined: in there are no files of rows, the reading of which nothing could interrupt, but their memory only.
+        mapped = _mapped(limits.folder) if limits.folder else None
         kernel.prctl(kernel.PR_SET_DUMPABLE, 1)  # or its own /proc/self would belong to root
         apply_measures(BLOCK, limits, namespaces=instruction["isolation"] == "namespaces")
         os.chdir(TEMPORARY)
         answer.reseed()
-        os.write(limits.ready, READY.pack(time.process_time_ns()))
+        began = time.process_time_ns()
+        os.write(limits.ready, READY.pack(began))
         os.close(limits.ready)
-        vector = _vector(instruction, limits.folder)
+        vector = _vector(instruction, mapped)
         sys.stdout.flush()
         os.write(limits.result, vector)
         code = 0
@@ -50,12 +54,21 @@ def run(instruction: Mapping[str, Any], limits: Confined) -> NoReturn:
         answer.explain(problem, instruction["name"])
     finally:
         sys.stdout.flush()
+        if instruction["trace"] and limits.folder:
+            index = next(each["index"] for each in instruction["blocks"] if each["folder"] == limits.folder)
+            sys.stderr.write(took_told(f"block {index}", time.process_time_ns() - began))
         sys.stderr.flush()
         os._exit(code)
 
 
-def _vector(instruction: Mapping[str, Any], folder: str) -> bytes:
+def _mapped(folder: str) -> dict[str, tuple[int, int]]:
+    """Where in memory each `<table>.arrow` of the folder is then, by its name."""
+    found = sorted(name for name in os.listdir(folder) if name.endswith(TABLE))  # noqa: PTH208 - see root.py
+    return {name.removesuffix(TABLE): kernel.mapped(f"{folder}/{name}") for name in found}
+
+
+def _vector(instruction: Mapping[str, Any], mapped: Mapping[str, tuple[int, int]] | None) -> bytes:
     outputs = instruction["outputs"]
-    if not folder:
+    if mapped is None:
         return bytes(8 * sum(output["length"] or 1 for output in outputs))
-    return answer.answered(instruction["name"], instruction["code"], instruction["params"], outputs, folder)
+    return answer.answered(instruction["name"], instruction["code"], instruction["params"], outputs, mapped)

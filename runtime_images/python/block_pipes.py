@@ -10,6 +10,11 @@ import termios
 PIECE = 1 << 16
 
 
+def took_told(name: str, nanoseconds: int) -> str:
+    """The line that says, on made-up rows only, what a block took; jobs/program_kind.py reads it."""
+    return f"--- {name} took {nanoseconds / 1e9:.4f} s of processor time\n"
+
+
 class Pipes:
     """New for every block: a pipe keeps its size, its rights and the times of its last use, which the next block could read.
 

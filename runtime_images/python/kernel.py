@@ -14,9 +14,10 @@ MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT = 1, 2, 4, 8, 32
 MS_BIND, MS_REC, MS_PRIVATE = 1 << 12, 1 << 14, 1 << 18
 MNT_DETACH = 2
 
-PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_CAPBSET_DROP = 1, 4, 22, 24
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_CAPBSET_DROP, PR_SET_THP_DISABLE = 1, 4, 22, 24, 41
 PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL = 38, 47, 4
 SECCOMP_MODE_FILTER = 2
+PROT_READ, MAP_PRIVATE = 1, 2
 LAST_CAPABILITY = 63
 CAPABILITY_VERSION_3 = 0x2008_0522
 PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
@@ -24,6 +25,8 @@ PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 _libc = ctypes.CDLL(None, use_errno=True)
 # Declared, since making a C integer in Python for each of the sixty calls that confine a block takes longer than the calls.
 _libc.prctl.argtypes = (ctypes.c_int, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong)
+_libc.mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long)
+_libc.mmap.restype = ctypes.c_void_p
 _libc.mount.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p)
 
 
@@ -73,6 +76,19 @@ def detach(target: str) -> None:
 def pivot_root(new: str, old: str) -> None:
     """Makes `new` the root and puts the old one at `old`, a folder below it."""
     _checked(_libc.syscall(PIVOT_ROOT[os.uname().machine], new.encode(), old.encode()), "pivot_root")
+
+
+def mapped(path: str) -> tuple[int, int]:
+    """Address and bytes of a file's memory, to be read. No descriptor of it stays open, as one does behind Python's own mmap."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        size = os.fstat(descriptor).st_size
+        address = _libc.mmap(None, size, PROT_READ, MAP_PRIVATE, descriptor, 0)
+    finally:
+        os.close(descriptor)
+    if address in (None, ctypes.c_void_p(-1).value):
+        _checked(-1, f"mmap {path}")
+    return int(address), size
 
 
 def drop_capabilities() -> None:

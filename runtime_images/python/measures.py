@@ -30,14 +30,14 @@ ZYGOTE, BLOCK = "zygote", "block"
 # Descriptors of a block's process: its log, its result, and what it says that it is ready with.
 LOG, RESULT, READY = 1, 3, 4
 ABOVE = 16  # where they stay while their places are cleared
-OPEN_FILES, THREADS, FILE_BYTES = 128, 32, 16 << 20
+OPEN_FILES, THREADS, FILE_BYTES = 128, 12, 4 << 20
 
 
 @dataclass
 class Confined:
     """One block's process to be.
 
-    folder        where its tables lie; `own_root` moves it; empty when only the measures are tried
+    folder        where its tables lie; empty when only the measures are tried
     result, log, ready  the writing ends of its pipes; the last is closed before the researcher's code
     memory_bytes  what it may take beyond what was loaded for it
     cpu_seconds   processor seconds for the researcher's code
@@ -81,11 +81,6 @@ def _write(path: str, text: str) -> None:
         os.write(descriptor, text.encode())
     finally:
         os.close(descriptor)
-
-
-def _own_root(confined: Confined) -> None:
-    root.enter_own_root(confined.folder)
-    confined.folder = root.BLOCK if confined.folder else ""
 
 
 def _only_its_pipes(confined: Confined) -> None:
@@ -135,6 +130,10 @@ MEASURES: tuple[Measure, ...] = (
         "A block sees and signals no process but itself, and the kernel ends everything in it together with its first process.",
     ),
     Measure(
+        "small_pages", BLOCK, False, lambda _: kernel.prctl(kernel.PR_SET_THP_DISABLE, 1),
+        "To make a huge page takes long, a kill does not interrupt it, and every thread can be about to: the block would be gone late.",
+    ),
+    Measure(
         "own_session", BLOCK, False, lambda _: os.setsid(),
         "No signal to a group of processes, and no terminal, connects a block with anything else.",
     ),
@@ -163,9 +162,9 @@ MEASURES: tuple[Measure, ...] = (
         "Abstract sockets need no file: a block could listen for another one, or reach the processes that start blocks.",
     ),
     Measure(
-        "own_root", BLOCK, True, _own_root,
-        "Only the libraries and its own block are there to be read, and what can be written is small and gone with it; there"
-        " is no /proc and no /sys to read others' work from.",
+        "own_root", BLOCK, True, lambda _: root.enter_own_root(),
+        "Only the libraries are there to be read, and what can be written is small and gone with it; there is no file of any"
+        " block, and no /proc and no /sys to read others' work from.",
     ),
     Measure(
         "only_its_pipes", BLOCK, False, _only_its_pipes,

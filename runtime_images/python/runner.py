@@ -28,17 +28,18 @@ sys.path.insert(0, str(Path(__file__).parent))
 import attendance
 import kernel
 import zygote
-from block_pipes import Pipes
+from block_pipes import Pipes, took_told
 
 MAX_INSTRUCTION_BYTES = 16 << 20
 FAILED, OK = 1, 0
 # Exit codes.
-DONE, BAD_INSTRUCTION, NO_SERVER, TOO_LATE, NOT_ISOLATED, NO_ZYGOTE, NOT_FIRST = 0, 2, 3, 4, 5, 6, 7
+DONE, BAD_INSTRUCTION, NO_SERVER, TOO_LATE, NOT_ISOLATED, NO_ZYGOTE, NOT_FIRST, OVERRUN = 0, 2, 3, 4, 5, 6, 7, 8
 # Bytes of a block's stdout and stderr that are kept, and of all blocks together.
 LOG_BYTES, TRACE_BYTES, ALL_LOGS_BYTES = 4096, 16_384, 1 << 20
-# Seconds before the end of a slot at which what is left of a block is ended: to free its memory, mounts and namespaces.
-CLEAR_SECONDS, CLEAR_SECONDS_PER_BYTE, CLEAR_SHARE = 0.003, 0.1e-9, 0.25
 PROBE_SECONDS = 5.0
+# Of the time that is reserved for taking a block apart, the part after which it must be gone. In the rest the kernel frees, a little
+# later, what the block had of it: a name space of messages, numbers of mounts and devices, which the next block could tell by.
+GONE_WITHIN = 0.5
 
 
 class Supervisor:
@@ -50,9 +51,10 @@ class Supervisor:
         self._blocks = instruction["blocks"]
         self._cpu = float(instruction["cpu_seconds_per_block"])
         self._slot = float(instruction["slot_seconds"])
-        clear = CLEAR_SECONDS + CLEAR_SECONDS_PER_BYTE * int(instruction["memory_bytes_per_block"])
-        self._clear = min(clear, CLEAR_SHARE * self._slot)
+        self._clear = float(instruction["clear_seconds"])
+        self._quiet = (1 - GONE_WITHIN) * self._clear
         self._log_bytes = TRACE_BYTES if instruction["trace"] else LOG_BYTES
+        self._trace = bool(instruction["trace"])
         self._logs_left = ALL_LOGS_BYTES
         self._channel, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._spared = {os.getpid()}
@@ -62,7 +64,12 @@ class Supervisor:
         far.close()
 
     def run(self) -> int:
-        """The exit code, after every block has had its slot."""
+        """The exit code, after every block has had its slot.
+
+        Before the end of a slot, in time for its memory, mounts and namespaces to be freed, what is left of a block is ended. Should it
+        all the same not be gone in time, the next one is not run: a block that began late would know what the one before did, could be
+        late itself, and so on to the last. The operator is told.
+        """
         self._wait(self._channel.fileno(), None)
         if self._channel.recv(len(zygote.READY)) != zygote.READY:
             return NO_ZYGOTE if self._alone else NOT_ISOLATED
@@ -71,13 +78,18 @@ class Supervisor:
         if tried is None:
             return NOT_ISOLATED
         tried.close()
-        begun = time.monotonic()
+        begun, overrun = time.monotonic(), False
         for number, block in enumerate(self._blocks):
             start = begun + number * self._slot
+            if number and time.monotonic() > start - self._quiet:
+                overrun = True
+                sys.stderr.write(f"block {block['index']} was not run: what was before it was not gone in time\n")
+                self._frame(block["index"], None)
+                continue
             self._wait(None, start)
             pipes = self._run_block(block["folder"], f"block {block['index']}", start + self._slot - self._clear)
             self._frame(block["index"], pipes)
-        return DONE
+        return OVERRUN if overrun else DONE
 
     def _run_block(self, folder: str, name: str, deadline: float) -> Pipes | None:
         """Has one block run; its pipes with the whole vector in the first, or None where there is none. Everything else is gone."""
@@ -86,8 +98,11 @@ class Supervisor:
         pipes.close_writing_ends()
         watched = (0, self._channel.fileno())
         in_time = attendance.attend(pipes, self._cpu, deadline, self._spared, self._check, watched)
+        taken = attendance.used(self._spared) if self._trace and not in_time else 0
         attendance.end_all_but(self._spared)
         self._logs_left -= pipes.finish_log()
+        if taken and folder:
+            sys.stderr.write(took_told(name, taken))
         if in_time and pipes.waiting() == 8 * self._width:
             return pipes
         pipes.close()

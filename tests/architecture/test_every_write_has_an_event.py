@@ -388,9 +388,9 @@ TELL_OF_NO_CHANGE = {
     ("api/routes/jobs.py", "SEALED_READ"),
     ("api/routes/log.py", "LOG_READ"),
     ("api/wiring.py", "LOG_OPENED"),
-    ("assets/ingest.py", "VERSION_REFUSED"),
+    ("assets/admission.py", "VERSION_REFUSED"),
     ("assets/report.py", "REPORT_READ"),
-    ("assets/uploads.py", "VERSION_REFUSED"),
+    ("assets/uploads.py", "VERSION_REPEATED"),
     ("jobs/service.py", "JOB_REFUSED"),
 }
 

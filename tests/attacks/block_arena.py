@@ -21,6 +21,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from jobs.program_schedule import clear_seconds
 from sandbox.collect import framed_instruction
 from sandbox.docker_runtime import DockerRuntime
 from sandbox.runtime import End, Outcome
@@ -33,8 +34,8 @@ ATTACKER = (PROGRAMS / "attacker.py").read_text(encoding="utf-8")
 WITNESS = (PROGRAMS / "witness.py").read_text(encoding="utf-8")
 RUNNER = ("python3", "-I", "/banyan/runner.py")
 # What a block may use (runtime_images/python); the witness uses the larger part of it.
-MEMORY_BYTES, TMPFS_BYTES, TMPFS_INODES, THREADS, OPEN_FILES = 96 * MIB, 16 * MIB, 1024, 32, 128
-SHARE = {"memory_bytes": 60 * MIB, "disk_bytes": 12 * MIB, "inodes": 600, "threads": 20, "open_files": 80}
+MEMORY_BYTES, TMPFS_BYTES, TMPFS_INODES, THREADS, OPEN_FILES = 96 * MIB, 4 * MIB, 1024, 12, 128
+SHARE = {"memory_bytes": 60 * MIB, "disk_bytes": 3 * MIB, "inodes": 600, "threads": 8, "open_files": 80}
 # The slot leaves room for a machine that is busy with other things.
 SLOT_FOR_EACH_SECOND, SLOT_SECONDS = 1.2, 0.15
 # A machine that is busy makes any block late. So what the honest blocks answer counts as changed, and a hostile one as failed, only if
@@ -59,8 +60,11 @@ _witness = _module("witness", {witness!r})
 _attack = _module("attack", {attack!r})
 
 if hasattr(_attack, "at_import"):
-    import glob, pyarrow
-    (own,) = glob.glob("/block/*.arrow") + glob.glob("/blocks/*/*.arrow")
+    import pyarrow
+    frame = sys._getframe()
+    while "mapped" not in frame.f_locals:  # there is no file of its rows, but its process knows where in memory they are
+        frame = frame.f_back
+    own = pyarrow.foreign_buffer(*frame.f_locals["mapped"]["people"])
     if pyarrow.ipc.open_file(own).read_all().column("role")[0].as_py() == "hostile":
         _attack.at_import()
 
@@ -236,9 +240,11 @@ class BlockArena:
 
     def _instruction(self, attack: Attack, tier: str, blocks: list[int], options: Options) -> dict[str, Any]:
         slower = options.patience * (1 if self.oci_runtime is None else GVISOR_FACTOR)
-        cpu, slot = attack.cpu * slower, (SLOT_FOR_EACH_SECOND * attack.cpu + SLOT_SECONDS) * slower
+        cpu = attack.cpu * slower
+        clear = clear_seconds(cpu, MEMORY_BYTES)
+        slot = (SLOT_FOR_EACH_SECOND * attack.cpu + SLOT_SECONDS) * slower + clear
         params = {
-            "tier": tier, "hostile": HOSTILE, "folder": "/block" if tier == "zygote" else f"/blocks/{HOSTILE}",
+            "tier": tier, "hostile": HOSTILE,
             "spin": options.spin, "doors": self.doors.as_params(), "secrets": self.secrets, "share": SHARE, "burn": attack.burn * cpu,
             "vector_bytes": vector_bytes(), "tmpfs_bytes": TMPFS_BYTES, "tmpfs_inodes": TMPFS_INODES, "threads": THREADS,
             "open_files": OPEN_FILES, "memory_bytes": 4 * MEMORY_BYTES, "slot_seconds": slot,
@@ -249,7 +255,7 @@ class BlockArena:
             "outputs": [{"name": "hit", "length": None}, {"name": "seen", "length": width()}],
             "blocks": [{"index": index, "folder": f"/blocks/{index}"} for index in blocks],
             "isolation": "namespaces" if tier == "zygote" else "none", "cpu_seconds_per_block": cpu, "slot_seconds": slot,
-            "memory_bytes_per_block": MEMORY_BYTES, "wall_seconds": 30 + len(blocks) * slot, "trace": False,
+            "clear_seconds": clear, "memory_bytes_per_block": MEMORY_BYTES, "wall_seconds": 30 + len(blocks) * slot, "trace": False,
         }  # fmt: skip
 
     def honest(self, tier: str) -> Mapping[int, bytes]:

@@ -20,6 +20,7 @@ TABLE = {
     "Ray",
     "heap",
     "R11 clock",
+    "R11 clearing",
     "R11 counters",
     "R11 cpu",
     "R11 failure",

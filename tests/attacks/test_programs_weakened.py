@@ -96,7 +96,7 @@ WEAKENINGS = (
     Weakening(
         "disk_fill", "succeeded", ("file_size",), {"root.py": '\nTEMPORARY = "size=64m,nr_inodes=1024,mode=1777"\n'}
     ),
-    Weakening("inode_fill", "succeeded", appended={"root.py": '\nTEMPORARY = "size=16m,nr_inodes=9999,mode=1777"\n'}),
+    Weakening("inode_fill", "succeeded", appended={"root.py": '\nTEMPORARY = "size=4m,nr_inodes=9999,mode=1777"\n'}),
     Weakening(
         "write_outside",
         "succeeded",
@@ -124,6 +124,11 @@ WEAKENINGS = (
         "result_too_long",
         "its own block answered",
         replaced={"runner.py": ("pipes.waiting() == 8", "pipes.waiting() >= 8")},
+    ),
+    Weakening(
+        "heavy_to_clear",
+        "after it answers otherwise",
+        replaced={"runner.py": ('float(instruction["clear_seconds"])', "0.0")},
     ),
     Weakening(
         "access_times",

@@ -9,9 +9,10 @@ import numpy as np
 import pyarrow.compute as pc
 import pytest
 
-from assets.accept import accept
+from assets.judge_batches import kept_rows
 from assets.mock import mock_blocks
-from assets.source import Format, read_source
+from assets.read_batches import read_batches
+from assets.source import Format
 from benchmarks.program_accuracy import PAGE, measure
 from benchmarks.program_blocks import DATA, EXAMPLES, answers_on, block_answers, numbers_of, read_example, stored_blocks
 from jobs.program_kind import LEAST_MOCK_ROWS, MOCK_BLOCKS
@@ -62,10 +63,10 @@ def _demo_data():
 def test_every_real_row_is_as_declared(asset, rows, ignored):
     declaration = declared(f"{asset}.yaml")
     upload = DATA / f"{asset.partition('/')[2]}.csv"
-    source, others = read_source(upload, Format.CSV, [column.name for column in declaration.columns])
-    found = accept(source, declaration, declaration.null_values)
-    assert (found.rows_read, found.rows_kept, len(found.unit.values), found.rejected) == (rows, rows, rows, ())
-    assert others == ignored
+    source = read_batches(upload, Format.CSV, [column.name for column in declaration.columns])
+    _, found = kept_rows(source.batches, declaration, declaration.null_values)
+    assert (found.rows_read, found.rows_kept, found.units, found.rejected) == (rows, rows, rows, ())
+    assert source.others == ignored
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -30,7 +30,7 @@ from core.database import engine_for
 from core.migrate import upgrade
 from core.signing_key import create_signing_key, open_signing_key, public_text
 from jobs.key_holder import HttpKeyHolder, release_body
-from keyholder.app import REFUSAL
+from keyholder.app import NOT_NOW, REFUSAL
 from keyholder.keys import Keys
 from keyholder.ledger import Ledger
 from keyholder.records import database_in
@@ -45,7 +45,13 @@ from tests.unit.test_keyholder import HOSPITALS, PROFILE, UNITS, World, _text, s
 
 EXACT = [sum(column) for column in zip(*UNITS.values(), strict=True)]
 MAX_BODY = 1 << 20
-RUN = "from keyholder import app, cli\napp.MAX_BODY_BYTES = {most}\n{before}\ncli.main()"
+RUN = """
+from datetime import timedelta
+from keyholder import cli, intake, strangers
+intake.MAX_BODY_BYTES, strangers.EVERY = {most}, timedelta(0)
+{before}
+cli.main()
+"""
 # The account is written, and then the process is gone before anything is said; or it is gone just before the account is written.
 KEPT = """
 import os, signal
@@ -138,12 +144,29 @@ class Office(World):
         assert (answer.status_code, answer.content) == (409, REFUSAL)
         return self.reasons()[-1]
 
+    def postponed(self, document, masked):
+        """To be sent again later, in the constant words; the reason in the key holder's own account."""
+        answer = self.post(document, masked)
+        assert (answer.status_code, answer.content) == (503, NOT_NOW)
+        return self.reasons()[-1]
+
     def select(self, text):
         with contextlib.closing(sqlite3.connect(f"file:{self.home / 'keyholder.db'}?mode=ro", uri=True)) as connection:
             return connection.execute(text).fetchall()
 
     def reasons(self):
         return [reason for (reason,) in self.select("SELECT reason FROM refusals ORDER BY number")]
+
+    def strangers(self):
+        return [reason for (reason,) in self.select("SELECT newest FROM strangers ORDER BY number")]
+
+    def unsigned(self, body):
+        """Refused in the constant words, and only counted: anybody may have sent it."""
+        before = len(self.reasons())
+        answer = self.send(body)
+        assert (answer.status_code, answer.content) == (409, REFUSAL)
+        assert len(self.reasons()) == before
+        return self.strangers()[-1]
 
     def jobs(self):
         return [job for (job,) in self.select("SELECT job FROM answers ORDER BY number")]
@@ -195,7 +218,7 @@ def test_a_replayed_request_gets_the_same_bytes_and_another_manifest_around_it_n
     assert first.status_code == 200
     assert office.post(document, masked).content == first.content
     moved = {**document, "manifest": {**document["manifest"], "job": "replayed-2"}}
-    assert "not signed by the service" in office.refused(moved, masked)
+    assert "not signed by the service" in office.unsigned(release_body(moved, masked))
     borrowed, _ = office.request("replayed-3", masked=masked)
     assert "another job" in office.refused({**borrowed, "spend": office.afresh(document)["spend"]}, masked)
     assert office.jobs().count("replayed") == 1
@@ -229,7 +252,7 @@ def test_a_forged_checkpoint_and_a_stale_proof(office):
         assert "not signed by the service's log" in office.refused(forged, masked)
     assert office.post(*office.request("stale-3")).status_code == 200
     stale = {**document, "spend": {**spend, "checkpoint": old["spend"]["checkpoint"]}}
-    assert "older than the one followed" in office.refused(stale, masked)
+    assert "older than the one followed" in office.postponed(stale, masked)
     assert office.post(office.afresh(document), masked).status_code == 200
     assert office.incidents() == []
 
@@ -263,36 +286,53 @@ def test_many_ciphertexts_at_once_for_one_job_are_one_answer(office):
 def test_bodies_that_are_no_requests(office):
     document, masked = office.request("bodies")
     good = release_body(document, masked)
-    before = len(office.reasons())
+    before = len(office.strangers())
     bodies = [
         b"",
         good[:7],
         good[:100],
-        good[:-1],
-        good + b"x",
         struct.pack(">Q", 2**63) + b"{}",
         b"\0" * 8 + masked,
         struct.pack(">Q", 4) + b"null",
     ]
     for body in bodies:
-        office.refused_bytes(body)
-    assert len(office.reasons()) == before + len(bodies)
+        office.unsigned(body)
+    assert len(office.strangers()) == before + len(bodies)
+    for body in (good[:-1], good + b"x"):
+        assert office.refused_bytes(body) == "the ciphertext is not the manifest's"
     assert office.send(good).status_code == 200
 
 
 def test_a_body_that_is_too_large_is_not_read_to_its_end_and_is_counted(office):
-    before = len(office.reasons())
+    before = len(office.strangers())
+    document, _ = office.request("large")
     with contextlib.suppress(httpx.TransportError):  # it may be cut off while it still sends
-        answer = office.send(bytes(MAX_BODY + 1))
+        answer = office.send(release_body(document, bytes(3 * MAX_BODY)))
         assert (answer.status_code, answer.content) == (409, REFUSAL)
-    assert waited(lambda: office.reasons()[before:]) == ["the request is too large"]
+    assert waited(lambda: office.strangers()[before:]) == ["the request is too large"]
+
+
+def test_strangers_that_send_slowly_and_much_keep_no_memory_and_no_release_waits_for_them(office):
+    document, masked = office.request("beside")
+    unsigned = release_body({**document, "signature": _text(bytes(64))}, b"")
+    head = f"POST /v1/release HTTP/1.1\r\nHost: k\r\nContent-Length: {len(unsigned) + MAX_BODY // 2}\r\n\r\n".encode()
+    with contextlib.ExitStack() as open_ones:
+        slow = [open_ones.enter_context(socket.create_connection(("127.0.0.1", office.port))) for _ in range(20)]
+        for connection in slow:
+            connection.sendall(head + unsigned)
+        assert office.post(document, masked).status_code == 200
+        for connection in slow:
+            connection.sendall(bytes(MAX_BODY // 2))
+            assert connection.recv(12) == b"HTTP/1.1 409"
 
 
 def test_a_body_that_ends_before_its_end_is_counted(office):
-    before = len(office.reasons())
+    before = len(office.strangers())
     with socket.create_connection(("127.0.0.1", office.port)) as connection:
-        connection.sendall(b"POST /v1/release HTTP/1.1\r\nHost: k\r\nContent-Length: 5000\r\n\r\n" + bytes(100))
-    assert waited(lambda: office.reasons()[before:]) == ["the request was cut off"]
+        connection.sendall(
+            b"POST /v1/release HTTP/1.1\r\nHost: k\r\nContent-Length: 5000\r\n\r\n" + struct.pack(">Q", 4900)
+        )
+    assert waited(lambda: office.strangers()[before:]) == ["the request was cut off"]
     assert httpx.get(f"{office.url}/healthz").status_code == 200
     assert "Traceback" not in (office.folder / "keyholder.log").read_text()
 
@@ -374,10 +414,11 @@ def test_killed_before_the_answer_was_kept_only_the_same_bytes_are_tried_again(o
     assert own.process.wait(10) == -signal.SIGKILL
     assert own.jobs() == []
     own.start()
-    assert own.operator("status").splitlines()[-1] == "begun and never answered: 1"
+    assert own.operator("status").splitlines()[-1] == "begun and never answered: 1 (newest lost)"
     assert "another ciphertext" in own.refused(*own.request("lost"))
     assert own.post(own.afresh(document), masked).status_code == 200
     assert own.jobs() == ["lost"]
+    assert own.operator("status").splitlines()[-1] == "begun and never answered: 0"
     assert own.releases.ledger.spent("patients").epsilon == 1
 
 
@@ -431,13 +472,15 @@ def test_what_no_honest_service_can_send_freezes_the_key_until_its_operator_says
     assert httpx.get(f"{own.url}/v1/key").json()["states"] == {own.context.key: "frozen"}
     assert own.incidents() == ["ciphertext.out_of_range"]
     assert "frozen" in own.refused(*own.request("next"))
-    assert "ciphertext.out_of_range" in own.operator("incidents")
+    told = own.operator("incidents").splitlines()
+    assert "ciphertext.out_of_range" in told[0]
+    assert told[1].count("(not opened before)") == told[1].count("version 1 of hospital-") == len(HOSPITALS)
     own.operator("unfreeze", own.context.key)
     assert own.post(*own.request("after")).status_code == 200
     assert own.jobs() == ["after"]
 
 
-def test_a_log_that_was_rolled_back_is_refused_and_told_to_the_operator(own, tmp_path):
+def test_a_log_that_was_rolled_back_opens_nothing_and_one_that_forked_is_told_to_the_operator(own):
     own.start()
     for job in ("one", "two"):
         assert own.post(*own.request(job)).status_code == 200
@@ -446,7 +489,10 @@ def test_a_log_that_was_rolled_back_is_refused_and_told_to_the_operator(own, tmp
     with own.journal.reading() as connection:
         root = log.root_of(connection, 3)
     back = {**document["spend"], "checkpoint": sign(TreeHead(3, root), "test/log", key), "consistency": []}
-    assert own.refused({**document, "spend": back}, masked) == "the log does not extend the one seen before"
+    assert "smaller than the one followed" in own.postponed({**document, "spend": back}, masked)
+    assert own.incidents() == []
+    forked = {**back, "checkpoint": sign(TreeHead(9, root), "test/log", key)}
+    assert own.refused({**document, "spend": forked}, masked) == "the log does not extend the one seen before"
     assert "log.forked" in own.operator("incidents")
     assert httpx.get(f"{own.url}/v1/checkpoint").json()["size"] == 4
     assert own.post(document, masked).status_code == 200
@@ -464,7 +510,10 @@ def test_a_budget_that_is_used_up_stays_so_through_a_restart(tmp_path):
         own.start()
         assert "budget" in own.refused(*own.request("four"))
         assert own.jobs() == ["one", "two"]
-        assert "spent  patients: epsilon 2," in own.operator("status")
+        assert (
+            "spent  patients: epsilon 2, delta 0 of epsilon 2.5, delta 0; left: epsilon 0.5, delta 0"
+            in own.operator("status")
+        )
     finally:
         own.end()
 
@@ -475,7 +524,8 @@ def test_more_than_the_releases_of_a_day(tmp_path):
         own.start()
         for job in ("one", "two"):
             assert own.post(*own.request(job)).status_code == 200
-        assert "of a day" in own.refused(*own.request("three"))
+        assert httpx.get(f"{own.url}/v1/key").json()["resting"] == [own.context.key]
+        assert "of a day" in own.postponed(*own.request("three"))
     finally:
         own.end()
 

@@ -89,6 +89,7 @@ PROGRAM_PLAN: dict[str, Any] = {
         "The price is shared by 5 numbers: with fewer outputs each has less noise.",
     ],
     "seconds_per_block": "0.2",
+    "block_memory_bytes": 738197504,
     "isolation": "zygote",
     "oci_runtime": None,
     "program": PROGRAM,
@@ -124,6 +125,7 @@ PROGRAM_TABLE: dict[str, Any] = {
 }
 MOCK = {
     "blocks": 8,
+    "limits": {"processor_seconds": "0.2", "seconds": 0.2700000000000001, "memory_bytes": 738197504},
     "answered": 7,
     "answers": [
         {"auc": 0.6, "pair": [1, 2.25], "per_minute": 1.0312},

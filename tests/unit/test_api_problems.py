@@ -6,7 +6,7 @@ import pytest
 
 from core.errors import Conflict
 from jobs.service import JobService
-from tests.api_world import COUNT, ApiWorld, job
+from tests.api_world import COUNT, POLICY, ApiWorld, job
 from tests.policies_world import quick_folder
 
 MARK = "ZQX-778"
@@ -52,6 +52,13 @@ def check_problem(answer, status, code):
 )
 def test_a_refusal_is_a_problem_document(world, person, method, path, status, code):
     check_problem(world.call(person, method, path), status, code)
+
+
+def test_a_policy_on_several_assets_is_told_which_of_them_does_not_exist(world):
+    text = POLICY.replace("[medical/visits]", "[medical/visits, medical/none]").replace("visits-research", "both")
+    problem = check_problem(world.call("olga", "POST", "/v1/policies", content=text), 404, "asset.unknown")
+    assert problem["where"] == {"field": "assets"}
+    assert problem["title"] == "there is no asset medical/none in the catalogue"
 
 
 def test_a_method_that_is_not_served_names_those_that_are(world):

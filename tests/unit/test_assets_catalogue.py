@@ -94,7 +94,10 @@ def test_an_unknown_asset_or_version_is_not_found(server):
     with server.journal.reading() as connection:
         with pytest.raises(NotFound) as caught:
             get(connection, "medical/nothing")
-        assert caught.value.code == "asset.unknown"
+        assert (caught.value.code, caught.value.where) == ("asset.unknown", {"field": "asset"})
+        with pytest.raises(NotFound) as caught:
+            get(connection, "\n" + "x" * 200)
+        assert caught.value.text == f"there is no asset ?{'x' * 96}... in the catalogue"
         with pytest.raises(NotFound) as caught:
             version(connection, "medical/visits", 1)
         assert caught.value.code == "version.unknown"

@@ -11,6 +11,7 @@ from assets.declaration import Declaration, parse_declaration
 from assets.source import Format
 from assets.uploads import Uploads
 from assets.versions import latest_version, version_blocks
+from audit.log import entries_from
 from core.errors import BanyanError, Conflict, Invalid
 from jobs.upload_reader import UploadReader
 from privacy.encrypted.header import Header
@@ -125,7 +126,9 @@ def file_in(server):
 
 def test_an_upload_becomes_a_version_that_is_kept_as_it_came(server):
     declaration = hospital()
-    version = taking(server, header(declaration)).version("medical/stays_a", file_in(server), "p-1")
+    taken = taking(server, header(declaration)).version("medical/stays_a", file_in(server), "p-1")
+    version = taken.version
+    assert not taken.is_repeated
     with server.journal.reading() as connection:
         assert latest_version(connection, "medical/stays_a") == version
         (block,) = version_blocks(connection, version.id)
@@ -134,6 +137,29 @@ def test_an_upload_becomes_a_version_that_is_kept_as_it_came(server):
             "signature": uploads.header_of(connection, "medical/stays_a", 1)["signature"]
         }
     assert server.store.get(block.path) == b"ciphertext"
+
+
+def test_the_very_bytes_of_the_newest_version_make_no_other_one(server):
+    uploading, path = taking(server, header(hospital())), file_in(server)
+
+    def sent(content):
+        path.chmod(0o644)
+        path.write_bytes(content)
+        taken = uploading.version("medical/stays_a", path, "p-1")
+        return taken.version.number, taken.is_repeated
+
+    assert [sent(b"one"), sent(b"one"), sent(b"two"), sent(b"two"), sent(b"one")] == [
+        (1, False), (1, True), (2, False), (2, True), (3, False),
+    ]  # fmt: skip
+    assert len(server.store.folders("blocks")) == 3
+    with server.journal.reading() as connection:
+        events = [entry.content for entry in entries_from(connection, 0, 1000)]
+    told = [(event["type"], event["subject"]) for event in events if event["type"].startswith("version:")]
+    assert told == [
+        (f"version:{kind}", "medical/stays_a") for kind in ("ingested", "repeated", "ingested", "repeated", "ingested")
+    ]
+    with pytest.raises(Conflict, match="takes no new data"):
+        taking(server, header(hospital()), {KEY: "decrypt-only"}).version("medical/stays_a", path, "p-1")
 
 
 @pytest.mark.parametrize(

@@ -14,11 +14,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assets.accept import accept
 from assets.catalogue import get
+from assets.judge_batches import kept_rows
 from assets.mock import MAX_ROWS, MAX_SEED, mock_blocks, mock_minimum, mock_table
 from assets.physical import arrow_schema, csv_bytes, parquet_bytes
-from assets.source import Format, read_source
+from assets.read_batches import read_batches
+from assets.source import Format
 from core.errors import Invalid
 from privacy.schema import ColumnType
 from tests.assets_builders import ACTOR, csv_of, declared, example, server_in, visit
@@ -82,9 +83,9 @@ def test_a_column_of_integers_with_nulls_stays_one_of_integers():
 def test_what_is_made_is_as_declared_and_comes_through_an_ingest_whole(declaration):
     found = mock_table(declaration, 700, 3)
     names = found.column_names
-    assert accept(found, declaration).rows_kept == 700
-    as_csv, _ = read_source(csv_bytes(found), Format.CSV, names)
-    assert accept(as_csv, declaration, declaration.null_values).rows_kept == 700
+    assert kept_rows(found.to_batches(), declaration)[1].rows_kept == 700
+    as_csv = read_batches(csv_bytes(found), Format.CSV, names).batches
+    assert kept_rows(as_csv, declaration, declaration.null_values)[1].rows_kept == 700
 
 
 def test_units_have_several_rows_about_as_many_as_declared():
@@ -171,4 +172,4 @@ COLUMN = st.one_of(
 @given(COLUMN, COLUMN, st.integers(1, 40), st.integers(0, MAX_SEED))
 def test_mock_data_of_any_declaration_keeps_it(first, second, rows, seed):
     declaration = declared(age=first, cost=second)
-    assert accept(mock_table(declaration, rows, seed), declaration).rows_kept == rows
+    assert kept_rows(mock_table(declaration, rows, seed).to_batches(), declaration)[1].rows_kept == rows

@@ -1,6 +1,7 @@
 """People who are in one population are not let into another of the same namespace, where each would be spent twice (I17)."""
 
 from fractions import Fraction
+from itertools import pairwise
 
 import pytest
 
@@ -30,6 +31,18 @@ def test_cut_sketches_give_nearly_the_share():
     assert abs(large.overlap(sketch(0, 20_000, most=500)) - 1) == 0
     assert abs(large.overlap(sketch(10_000, 30_000, most=1000)) - Fraction(1, 2)) < Fraction(1, 10)
     assert large.overlap(sketch(50_000, 90_000, most=2000)) == 0
+
+
+def test_sketches_of_parts_join_to_the_sketch_of_all():
+    """Block by block, however few hashes are kept: among others as many as one part, and one more or less."""
+    bounds = [0, 0, 7, 400, 401, 1000]
+    for most in (1, 2, 6, 7, 8, 393, 394, 999, 1000, 1001):
+        joined = sketch(0, 0, most)
+        for start, stop in pairwise(bounds):
+            joined = joined.joined(sketch(start, stop, most), most)
+        whole = sketch(0, 1000, most)
+        assert joined.horizon == whole.horizon
+        assert joined.hashes.tolist() == whole.hashes.tolist() == sorted(whole.hashes.tolist())
 
 
 def test_a_sketch_is_the_same_after_storage():

@@ -268,7 +268,7 @@ def test_a_program_without_an_answer_is_told_so_and_exits_with_one(
 
 
 def test_a_program_is_listed_by_its_name_and_never_shown_whole(run: Run, program: Contract) -> None:
-    assert "delay_regression.py on traffic/flights, a/b" in run("jobs").out
+    assert "delay_regression.py on 2 assets: traffic/flights" in run("jobs").out
     done = run("show", "j-1")
     assert done.out.split("\n")[1].startswith("delay_regression.py on traffic/flights, a/b, ε 0.5, submitted ")
     assert f"\n  {PROGRAM['digest']}\n" in done.out
@@ -384,6 +384,22 @@ def test_verify_refuses_what_does_not_hold_and_remembers_nothing_of_it(run: Run,
     assert run("verify", "r.json", "--key", "nonsense").code == 1
     Path("result.json").write_text(json.dumps({**TABLE, "rows": []}))
     assert "9 result" in run("verify", "r.json", "--key", contract.log.key, "--result", "result.json").err
+
+
+def test_verify_says_which_result_it_needs(run: Run, contract: Contract) -> None:
+    Path("r.json").write_text(json.dumps(contract.receipt))
+    for name in ("result.csv", "result.PARQUET"):
+        Path(name).write_text("output,element,value\n")
+        done = run("verify", "r.json", "--result", name, "--key", contract.log.key)
+        assert (done.code, done.out) == (2, "")
+        assert "NOT VERIFIED" not in done.err
+        assert f"--result: {name} is no .json;\na receipt is of the result as banyan result" in done.err
+    Path("result.json").write_text("output,element,value\n")
+    done = run("verify", "r.json", "--result", "result.json", "--key", contract.log.key)
+    assert (done.code, done.out) == (1, "")
+    assert done.err == (
+        "NOT VERIFIED  9 result\n  it is not JSON\n  It must be the file that banyan result JOB -o FILE.json saved, unchanged.\n"
+    )
 
 
 def test_verify_needs_no_place_to_write(run: Run, contract: Contract, tmp_path: Path) -> None:

@@ -226,6 +226,55 @@ def test_what_would_be_lost_is_not_written_over(run, house):
     assert Path("out.hev").read_bytes() != before
 
 
+def test_what_is_read_is_never_written_over(run, house, tmp_path):
+    """By no name: its own, another link to it, or a way around."""
+    key = tmp_path / "config" / "banyan" / "provider.key"
+    inputs = {house / name: None for name in ("rows.csv", "asset.yaml", "key.hectx")} | {key: None}
+    for number, path in enumerate(inputs):
+        inputs[path] = path.read_bytes()
+        (house / f"hard{number}.hev").hardlink_to(path)
+        (house / f"soft{number}.hev").symlink_to(path)
+    outputs = [*inputs, "rows.csv", "./rows.csv", "../" + house.name + "/rows.csv", *house.glob("*.hev")]
+    assert len(outputs) == 15
+    for output in outputs:
+        done = run(
+            "encrypt", "rows.csv", "--declaration", "asset.yaml", "--context", "key.hectx", "-o", output, "--force"
+        )
+        assert (done.code, done.out) == (1, "")
+        assert done.err.startswith("refused  file.is_input"), done.err
+        assert "another name" in done.err
+    assert {path: path.read_bytes() for path in inputs} == inputs
+    done = run("run", "asset.yaml", "--mock", "-o", "asset.yaml", "--force")
+    assert done.err.startswith("refused  file.is_input")
+
+
+@pytest.mark.parametrize("output", ["o.txt", "out", "out.csv", "hev"])
+def test_an_upload_is_named_as_one(run, house, output):
+    done = run("encrypt", "rows.csv", "--context", "key.hectx", *FLAGS, "-o", output)
+    assert (done.code, done.out) == (1, "")
+    assert done.err.startswith("refused  file.format")
+    assert f"-o {Path(output).stem}.hev" in done.err
+    assert not (house / output).exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("encrypt", "none.csv", "--context", "key.hectx", *FLAGS, "-o", "out.hev"), "none.csv: there is no such file"),
+        (("encrypt", ".", "--context", "key.hectx", *FLAGS, "-o", "out.hev"), ".: this is a folder, and a file is"),
+        (("encrypt", "rows.csv", "--context", "key.hectx", *FLAGS, "-o", "no/out.hev"), "there is no such file or"),
+        (("upload", "none.hev"), "none.hev: there is no such file or folder"),
+        (("upload", "."), ".: this is a folder"),
+    ],
+)
+def test_a_file_that_is_not_there_is_told_in_our_own_words(run, house, words, says):
+    done = run(*words)
+    assert (done.code, done.out) == (1, "")
+    assert "refused  file.unusable" in done.err
+    assert says in " ".join(done.err.split())
+    assert "rrno" not in done.err
+
+
 @pytest.mark.parametrize(
     ("words", "code"),
     [

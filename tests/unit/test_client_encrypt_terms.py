@@ -127,7 +127,7 @@ def test_the_page_has_every_option_and_no_other():
 def test_what_the_catalogue_says_is_the_same(tmp_path):
     of_the_catalogue = of_asset("medical/admissions_a", entry(Asset(servers(DECLARATION), 8), None))
     of_the_file = read(tmp_path, DECLARATION)
-    assert of_the_catalogue == Declared(of_the_file.terms, whole_units=True, signing_key=KEY)
+    assert of_the_catalogue == of_the_file == Declared(of_the_file.terms, True, ("", "NA"), KEY)
 
 
 def test_options_say_the_same_terms(tmp_path):
@@ -156,7 +156,7 @@ def test_options_for_the_least():
         ({"group_by": "region"}, "option.group_by", "never read from the data"),
         ({"group_by": "region=north|north"}, "option.terms", "a group stands twice"),
         ({"max_groups": 9}, "option.terms", "a unit counts in 1 to all groups"),
-        ({"provider": "Hospital A"}, "option.terms", "a provider's name"),
+        ({"provider": "Hospital A"}, "option.terms", "a provider's name is 1 to 40 letters a-z, digits and hyphens"),
         ({"squares": ["age"]}, "option.terms", "squares are of totalled columns"),
         ({"columns": ["cost"]}, "option.column", '"cost"'),
         ({"columns": ["cost:int"]}, "option.column", '"cost:int"'),

@@ -109,7 +109,7 @@ def test_what_fails_half_way_leaves_the_earlier_file(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(hev_writer.pa.ipc, "new_file", full)
-    with pytest.raises(Refused, match=r"no\s+space\s+left"):
+    with pytest.raises(Refused, match=r"no\s+room\s+left"):
         written(path, terms(), vectors_of(terms()))
     assert [one.name for one in tmp_path.iterdir()] == ["out.hev"]
     assert path.read_text() == "earlier"

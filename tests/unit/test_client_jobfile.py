@@ -269,7 +269,7 @@ def test_files_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
             load_job(tmp_path / name)
         assert caught.value.code == code
         assert name in caught.value.text
-    with pytest.raises(Refused, match=r"is a\s+directory"):
+    with pytest.raises(Refused, match=r"this is a\s+folder"):
         load_job(str(tmp_path))
 
 

@@ -123,7 +123,7 @@ def test_a_plan_tells_price_noise_blocks_and_isolation(client, tmp_path):
         "Blocks  16, each about 6.2 patients",
     ):
         assert part in shown
-    assert "Runs    0.2 s of processor time a block" in shown
+    assert "Runs    at most 0.2 s of processor time and 704 MiB of memory a block" in shown
     assert "fresh namespaces" in shown
     assert "policy programs allows it" in shown
     assert all(cell_len(line) <= 80 for line in shown.split("\n"))

@@ -30,12 +30,12 @@ def test_a_plan_says_what_a_program_costs_how_exact_it_is_and_what_stands_betwee
         "          coefficients (3 numbers)   ± 0.14 each",
         "          auc                        between the 38th and the 62nd percentile of",
         "                                     the block answers",
-        "Blocks  400, each about 10 aircraft with 840 rows",
+        "Blocks  400, each about 10 aircraft with about 840 rows",
         "        More blocks: less noise, but each answer is computed on fewer units and",
         "        so is further from the answer on all data.",
         "        The price is shared by 5 numbers: with fewer outputs each has less",
         "        noise.",
-        "Runs    0.2 s of processor time a block",
+        "Runs    at most 0.2 s of processor time and 704 MiB of memory a block",
         "        each block in fresh namespaces of its own, one after the other in a",
         "        container without network",
         "Time    released 58.3 s after start · memory 0.6 GiB · 2 lanes",
@@ -51,6 +51,8 @@ def test_a_plan_says_what_a_program_costs_how_exact_it_is_and_what_stands_betwee
         ({"isolation": "container"}, "each block in a container of its own, without network"),
         ({"isolation": "container", "oci_runtime": "runsc"}, "without network (runsc)"),
         ({"isolation": "moat"}, "        moat"),
+        ({"block_memory_bytes": None}, "Runs    at most 0.2 s of processor time a block"),
+        ({"block_memory_bytes": (1 << 30) - 1}, "0.2 s of processor time and 1,023 MiB of memory a block"),
         ({"needs": ["approval by 1 of 2"]}, "Needs   approval by 1 of 2"),
         ({"outputs": [{"name": "x", "width": 1, "noise_95": None, "noise_ranks": None}]}, "x              unknown"),
     ],
@@ -149,8 +151,11 @@ def test_a_mock_run_shows_what_was_printed_raised_and_answered() -> None:
         "  ValueError: \\x1b]0;owned\\x07\\u202e",
         "Blocks     7 of 8 made-up blocks answered",
         "           on real data a block without an answer counts as the defaults",
-        "           block 1 raised nothing: out of processor time (seconds_per_block), or",
-        "           of memory",
+        "           block 1 gave no answer and no traceback, for one of these reasons:",
+        "           the processor time was over (seconds_per_block, 0.2 s); the time on",
+        "           the clock was over (0.27 s), by waiting or on a busy machine; the",
+        "           memory was not enough (704 MiB); the process crashed, or the program",
+        "           ended it",
         "           block 0: per_minute 1.031 · pair [1, 2.25] · auc 0.6",
         "           block 1: no answer",
         "           block 2: per_minute 0.98 · pair [1, 2] · auc 0.7",
@@ -160,19 +165,20 @@ def test_a_mock_run_shows_what_was_printed_raised_and_answered() -> None:
 
 
 def test_what_many_blocks_raised_alike_is_shown_once() -> None:
-    raised = 'Traceback:\n  File "a.py"\n\nKeyError: 1\n'
+    raised = 'Traceback (most recent call last):\n  File "a.py"\n\nKeyError: 1\n'
     log = "".join(f"--- block {block}\n{text}" for block, text in ((0, raised), (2, "hm\n"), (1, raised), (3, raised)))
-    assert mock_report.lines(mock(blocks=6, answered=0, answers=[None] * 6, log=log + "\n--- block x\n"), 80) == [
+    told = mock(blocks=6, answered=0, answers=[None] * 6, log=log + "\n--- block x\n", limits=None)
+    assert mock_report.lines(told, 80) == [
         "Printed and raised in the blocks",
         "  --- blocks 0 and 1",
-        "  Traceback:",
+        "  Traceback (most recent call last):",
         '    File "a.py"',
         "",
         "  KeyError: 1",
         "  --- block 2",
         "  hm",
         "  --- block 3",
-        "  Traceback:",
+        "  Traceback (most recent call last):",
         '    File "a.py"',
         "",
         "  KeyError: 1",
@@ -180,12 +186,59 @@ def test_what_many_blocks_raised_alike_is_shown_once() -> None:
         "  --- block x",
         "Blocks     0 of 6 made-up blocks answered",
         "           on real data a block without an answer counts as the defaults",
-        "           blocks 4 and 5 raised nothing: out of processor time",
-        "           (seconds_per_block), or of memory",
+        "           blocks 2, 4 and 5 gave no answer and no traceback, for one of these",
+        "           reasons: the processor time was over (seconds_per_block); the time on",
+        "           the clock was over, by waiting or on a busy machine; the memory was",
+        "           not enough; the process crashed, or the program ended it",
         "           block 0: no answer",
         "           block 1: no answer",
         "           block 2: no answer",
     ]
+
+
+@pytest.mark.parametrize(
+    ("log", "more"),
+    [
+        (
+            "block 1 was not run: what was before it was not gone in time\n",
+            "it was not run, since what was before it was not",
+        ),
+        ("--- block 0\n" + "x" * 16_384, "so much was printed that the traceback was cut off"),
+    ],
+)
+def test_what_can_only_sometimes_be_the_reason_is_said_then_only(log: str, more: str) -> None:
+    assert more in "\n".join(mock_report.lines(mock(log=log)))
+    assert more not in "\n".join(mock_report.lines(mock(log="")))
+
+
+def test_the_processor_time_of_a_block_that_ended_silently_is_told() -> None:
+    took = ["0.0131"] * 8
+    shown = " ".join(" ".join(mock_report.lines(mock(took=[took[0], "0.0152", *took[2:]], log=""))).split())
+    assert "block 1 gave no answer and no traceback, after 0.0152 s of processor time, for one of" in shown
+    assert "seconds_per_block" not in shown
+    assert "reasons: the time on the clock was over (0.27 s)" in shown
+    for most in ("0.19", "0.2013"):
+        assert "over (seconds_per_block, 0.2 s)" in "\n".join(
+            mock_report.lines(mock(took=[took[0], most, *took[2:]], log=""))
+        )
+
+
+@pytest.mark.parametrize(
+    ("took", "shown"),
+    [
+        ("0.0013", "0.0131 s of processor time: seconds_per_block: 0.03 would do, twice as much, where 0.2 is asked"),
+        ("0.0496", "0.0496 s of processor time: seconds_per_block: 0.1 would do"),
+        ("0.0501", None),
+        (None, None),
+    ],
+)
+def test_what_would_do_is_told_where_it_is_far_less_than_asked(took: str | None, shown: str | None) -> None:
+    answers = [{"auc": 0.6, "pair": [1, 2], "per_minute": 1}] * 8
+    told = mock(answered=8, answers=answers, log="", took=["0.0131"] * 7 + [took])
+    lines = "\n".join(mock_report.lines(told))
+    assert (shown in lines) if shown else ("would do" not in lines)
+    failed = mock(answered=7, answers=[None, *answers[1:]], log="", took=["0.0131"] * 8)
+    assert "would do" not in "\n".join(mock_report.lines(failed))
 
 
 def test_an_answer_that_is_no_number_is_told_as_such() -> None:

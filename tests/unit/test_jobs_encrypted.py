@@ -17,7 +17,7 @@ from core.errors import Invalid, Unavailable
 from core.tier import Tier
 from jobs.encrypted_kind import EncryptedKind, _sums
 from jobs.encrypted_lane import EncryptedForm, chunk_numbers
-from jobs.key_holder import HttpKeyHolder, NoKeyHolder, ReleaseRefused, release_body
+from jobs.key_holder import HttpKeyHolder, Keys, NoKeyHolder, ReleaseRefused, release_body
 from jobs.kind import Host, Image
 from jobs.masking import Masking
 from jobs.plan import PublicFacts
@@ -35,7 +35,7 @@ from tests.unit.encrypted_world import context, pair, public_line, signing, term
 
 NODE = Node(lanes=2, lane_memory_bytes=1 << 30, start_seconds=1.0, slowness=1.0, cancel_seconds=3.0)
 HOST = Host({"encrypted": Image("sha256:" + "c" * 64)}, NODE, lambda floor: floor, floor=Tier.ZYGOTE)
-KEY = "sha256:" + "a" * 64
+KEY, OTHER = "sha256:" + "a" * 64, "sha256:" + "b" * 64
 ASKED = {
     "assets": ["medical/a", "medical/b", "medical/c"],
     "purpose": "research",
@@ -99,6 +99,27 @@ def test_less_overlap_is_less_noise_and_another_job():
 def test_uploads_that_do_not_fit_together_are_refused(changed, code):
     odd = facts(**({"provider": "hospital-c"} | changed))
     assert refused(given=replace(facts(), joined=(facts("hospital-b"), odd))) == code
+
+
+@pytest.mark.parametrize(
+    ("states", "way_out"),
+    [
+        ({KEY: "active", OTHER: "decrypt-only"}, "encrypted again under the key in use: hospital-b, hospital-c"),
+        ({KEY: "decrypt-only", OTHER: "active"}, "encrypted again under the key in use: hospital-a"),
+        ({KEY: "frozen", OTHER: "frozen"}, "encrypted again under the key in use: all but those of one key"),
+        (None, "encrypted again under the key in use: all but those of one key"),
+    ],
+)
+def test_who_has_to_encrypt_again_is_named(states, way_out):
+    class Asked(NoKeyHolder):
+        def keys(self):
+            return super().keys() if states is None else Keys({}, states)
+
+    given = replace(facts(), joined=(facts("hospital-b", key=OTHER), facts("hospital-c", key=OTHER)))
+    with pytest.raises(Invalid) as found:
+        plan(given=given, host=replace(HOST, key_holder=Asked()))
+    assert "(hospital-a; hospital-b, hospital-c)" in str(found.value)
+    assert found.value.way_out == way_out
 
 
 def test_too_few_providers_and_a_key_holder_on_the_same_machine():

@@ -51,6 +51,35 @@ def test_what_is_no_python_is_refused_at_its_place(text, line, column):
 @pytest.mark.parametrize(
     ("text", "line", "column"),
     [
+        (DEF + "return 1\n", 3, 1),
+        (DEF + "x = 'é'; return 1\n", 3, 10),
+        (DEF + "for i in ():\n    pass\nbreak\n", 5, 1),
+        (DEF + "await nobody\n", 3, 1),
+        (DEF + "from __future__ import nope\n", 3, 1),
+        (DEF + "def f(a, a): pass\n", 3, 10),
+        (DEF + "def f():\n    x = 1\n    global x\n", 5, 5),
+        (DEF + "nonlocal x\n", 3, 1),
+        (DEF + "class A:\n    yield 1\n", 4, 5),
+    ],
+)
+def test_what_can_be_parsed_and_not_compiled_is_refused_at_its_place(text, line, column):
+    """Every block would fail, and everything be paid for (before anything is charged, says docs/programs.md)."""
+    assert place(text) == ("program.syntax", line, column)
+
+
+@pytest.mark.parametrize("body", ["yield {}", "return (yield)", "yield from ()", "for i in (): yield i"])
+def test_a_generator_returns_no_dict(body):
+    assert place(f"def analyse(tables, params):\n    {body}\n") == ("program.signature", 1, 1)
+
+
+def test_a_generator_inside_of_it_is_its_own_affair():
+    text = "def analyse(tables, params):\n    def f():\n        yield 1\n    g = lambda: (yield)\n    return {'a': sum(f())}\n"
+    assert checked_imports(text, IMAGE) == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "column"),
+    [
         ("import numpy, torch\n", 1, 1),
         ("from torch.nn import *\n", 1, 1),
         ("if 1:\n\timport torch\n", 2, 2),
@@ -100,6 +129,21 @@ def test_the_last_definition_counts_and_those_of_others_do_not():
 
 
 @pytest.mark.parametrize(
+    ("text", "line", "column"),
+    [
+        ("import numpy\nanalyse: int\n", 2, 1),
+        (DEF + "x = 'é'; del analyse\n", 3, 10),
+        (DEF + "x = 1\ndel (x, analyse)\n", 4, 1),
+        ("x = [analyse for analyse in ()]\n", 1, 1),
+        ("f = lambda: (analyse := print)\n", 1, 1),
+        ("def f(): analyse = print\n", 1, 1),
+    ],
+)
+def test_a_name_that_has_no_value_is_no_function(text, line, column):
+    assert place(text) == ("program.no_analyse", line, column)
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "import sys\nmatch sys.byteorder:\n    case _:\n        def analyse(t, p): return {}\n",
@@ -108,6 +152,14 @@ def test_the_last_definition_counts_and_those_of_others_do_not():
         "try:\n    1 / 0\nexcept* ZeroDivisionError:\n    def analyse(t, p): return {}\n",
         "analyse: object = print\n",
         "analyse, other = print, print\n",
+        "class analyse(dict): pass\n",
+        "(analyse := lambda tables, params: {})\n",
+        "[analyse := print for _ in '1']\n",
+        "with open('/dev/null') as analyse: pass\n",
+        "analyse: int\nanalyse = print\n",
+        DEF + "analyse: object\n",
+        DEF + "if 0:\n    del analyse\n",
+        DEF + "del analyse\n" + DEF,
         "try:\n    import torch\nexcept* ImportError:\n    torch = None\n" + DEF,
         "def f():\n    try:\n        if 1:\n            from torch import nn\n    finally:\n        pass\n" + DEF,
         "import importlib\nimportlib.import_module('torch')\n" + DEF,

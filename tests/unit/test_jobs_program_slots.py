@@ -54,7 +54,7 @@ def lane(*, blocks, tables=("t",), lane_seconds=60.0):
     """A lane in the tier `container` whose blocks have a unit each."""
     form = ProgramForm(
         name="a.py", text="", params={}, preload=(), outputs=(OUTPUT,), blocks=blocks, stored_blocks=blocks, tier=Tier.CONTAINER,
-        oci_runtime=None, stage_seconds=0.2, start_seconds=START, slot_seconds=SLOT, own_seconds=OWN, is_mock=False,
+        oci_runtime=None, stage_seconds=0.2, start_seconds=START, slot_seconds=SLOT, own_seconds=OWN, clear_seconds=0.01, is_mock=False,
     )  # fmt: skip
     plain = {index: parquet_bytes(pa.table({"unit": [f"u{index}"]})) for index in range(blocks)}
     with quick_folder() as folder:

@@ -8,7 +8,7 @@ import secrets
 import shutil
 import struct
 import threading
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -172,7 +172,7 @@ class Hospital:
             )
 
     def ingest(self):
-        ingest = Ingest(self.journal, LocalObjectStore(self.folder / "store"), self.keys)
+        ingest = Ingest(self.journal, LocalObjectStore(self.folder / "store"), self.keys, self.folder / "aside")
         return ingest.version("medical/visits", csv_of(*ROWS), Format.CSV, self.proposer.id)
 
     def close(self):
@@ -598,6 +598,44 @@ def test_a_gate_that_is_late_delays_the_release_by_a_whole_plan_and_not_until_it
     assert (hospital.clock.now() - NOW).total_seconds() == pytest.approx(2 * plan["seconds"], abs=TICK)
     assert len(hospital.entries("job:delayed")) == len(hospital.entries("release:sealed")) == 1
     assert "took longer than planned" in caplog.text
+
+
+class EndsWithItsJob(FakeRuntime):
+    """Containers that do not go away before they are let go: a process in them is in a call that no kill interrupts."""
+
+    def __init__(self):
+        super().__init__(honest, test=__name__)
+        self.let_go, self.asked = threading.Event(), threading.Event()
+
+    def remove(self, labels):
+        if "banyan.job" in labels:
+            self.asked.set()
+            assert self.let_go.wait(60)
+        return super().remove(labels)
+
+
+def test_containers_that_are_slow_to_end_delay_no_release_but_the_next_job(hospital):
+    """When they go is a block's choice: a release that waited for them would tell what a block saw, to whoever looks at the clock."""
+    runtime, first, second = EndsWithItsJob(), hospital.submit(), hospital.submit(epsilon="0.4")
+    with ThreadPoolExecutor(4) as gating:
+        reconciler = hospital.process(runtime, gating=gating)
+        while hospital.state(first) != "released":
+            reconciler.step()
+            active = reconciler._active
+            if active is not None and active.noised is not None:
+                active.noised.exception(timeout=60)
+            hospital.clock.advance(0.05)
+            assert (hospital.clock.now() - NOW).total_seconds() < hospital.job(first).plan["seconds"] + 1
+        assert runtime.asked.wait(60)
+        released = hospital.entries("release:issued")[0]["time"]
+        assert released == hospital.job(first).release_at.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        for _ in range(3):
+            reconciler.step()
+        assert hospital.state(second) == "queued"
+        runtime.let_go.set()
+        reconciler._ended.exception(timeout=60)
+        reconciler.step()
+        assert hospital.state(second) == "running"
 
 
 # Crashes

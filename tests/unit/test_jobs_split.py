@@ -130,7 +130,7 @@ def test_what_is_split_or_put_together_from_a_stored_block_is_in_its_lane(blocks
 def form(blocks):
     return ProgramForm(
         name="a.py", text="", params={}, preload=(), outputs=(OUTPUT,), blocks=blocks, stored_blocks=STORED, tier=None,
-        oci_runtime=None, stage_seconds=0.0, start_seconds=0.0, slot_seconds=0.1, own_seconds=0.1, is_mock=False,
+        oci_runtime=None, stage_seconds=0.0, start_seconds=0.0, slot_seconds=0.1, own_seconds=0.1, clear_seconds=0.01, is_mock=False,
     )  # fmt: skip
 
 

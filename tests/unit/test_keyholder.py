@@ -18,7 +18,7 @@ import sqlalchemy
 from banyan.verify import parse_key
 
 from audit import log
-from audit.checkpoint import sign
+from audit.checkpoint import TreeHead, sign
 from audit.events import Event, EventType
 from audit.log import Journal
 from audit.signer import FileSigner
@@ -28,13 +28,15 @@ from core.database import changing, engine_for
 from core.migrate import upgrade
 from core.signing_key import create_signing_key, open_signing_key, public_text
 from jobs.key_holder import release_body
+from jobs.pinned import Pinned
 from keyholder import decryption
-from keyholder.app import REFUSAL, application
+from keyholder.app import NOT_NOW, REFUSAL, application
 from keyholder.keys import Keys, KeyState
 from keyholder.ledger import Ledger, incidents_in
 from keyholder.records import database_in
 from keyholder.registry import Population, Registry, Service
-from keyholder.releasing import Refused, Releases
+from keyholder.releasing import NotNow, Releases
+from keyholder.request import Refused, Unsigned
 from keyholder.sealed_key import PassphraseSealer
 from privacy.accountant import Accountant, Capacity
 from privacy.encrypted import bfv
@@ -163,7 +165,22 @@ class World:
 
     def refuse(self, document, masked, releases=None):
         """Refused; the reason that the key holder's own account gives."""
-        with pytest.raises(Refused):
+        return self._turned_away(Refused, document, masked, releases)
+
+    def postpone(self, document, masked, releases=None):
+        """Told to send the same again later; the reason that the key holder's own account gives."""
+        return self._turned_away(NotNow, document, masked, releases)
+
+    def stranger(self, body):
+        """Turned away, as what anybody may have sent; the reason."""
+        before = rows(self, "refusals")
+        with pytest.raises(Unsigned) as caught:
+            self.releases.answer(body)
+        assert rows(self, "refusals") == before
+        return str(caught.value)
+
+    def _turned_away(self, how, document, masked, releases):
+        with pytest.raises(how):
             self.ask(document, masked, releases)
         with sqlalchemy.create_engine(f"sqlite:///{self.keys.folder / 'keyholder.db'}").connect() as connection:
             return connection.exec_driver_sql("SELECT reason FROM refusals ORDER BY number DESC").scalar()
@@ -309,7 +326,7 @@ def test_too_few_providers(world):
 
 
 def test_a_signature_of_somebody_else(world):
-    assert "not signed by the service" in world.refuse(*world.request(sign=signing("somebody")))
+    assert "not signed by the service" in world.stranger(release_body(*world.request(sign=signing("somebody"))))
 
     def other_provider(document):
         header = Header.from_json(document["uploads"][0]["header"])
@@ -343,27 +360,32 @@ def test_a_forged_checkpoint_or_proof(world):
     assert rows(world) == 0
 
 
-def test_a_log_that_was_rolled_back_is_refused_and_an_incident(world, tmp_path):
+def test_a_log_that_was_rolled_back_opens_nothing_and_is_an_incident_once_it_has_grown(world, tmp_path):
+    """While it is the smaller one it may be a request that another one overtook; larger, it would have to extend what was seen."""
     world.ask(*world.request("j-1"))
     world.ask(*world.request("j-2"))
     (tmp_path / "fork").mkdir()
     other = World(tmp_path / "fork")
     other.journal.signer = world.journal.signer
-    other.journal.signer.sign = lambda growth: _signed_anew(world, growth)
+    other.journal.signer.sign = lambda _: _signed_anew(world, other.journal)
     other.releases, other.keys, other.context, other.manifest_key = (
         world.releases,
         world.keys,
         world.context,
         world.manifest_key,
     )
-    document, masked = other.request("j-3")
-    assert "does not extend" in world.refuse(document, masked)
-    assert [kind for _, kind, _, _ in incidents_in(world.keys.engine)] == ["log.forked"]
+    assert "smaller than the one followed" in world.postpone(*other.request("j-3"))
+    assert incidents_in(world.keys.engine) == []
+    assert "does not extend" in world.refuse(*other.request("j-4"))
+    assert rows(world) == 2
+    assert [each.kind for each in incidents_in(world.keys.engine)] == ["log.forked"]
 
 
-def _signed_anew(world, growth):
+def _signed_anew(world, journal):
     """What somebody with the log's key could do: sign any head."""
-    head, _ = growth(None)
+    with journal.reading() as connection:
+        size = log.size_of(connection)
+        head = TreeHead(size, log.root_of(connection, size))
     return head, sign(head, "test/log", open_signing_key(world.folder / "signer" / "log.key"))
 
 
@@ -379,7 +401,7 @@ def test_a_key_has_only_so_many_releases_a_day(world):
     releases = world.serving(daily=2, epsilon=Fraction(100))
     for number in range(2):
         world.ask(*world.request(f"j-{number}"), releases)
-    assert "of a day" in world.refuse(*world.request("j-9"), releases)
+    assert "of a day" in world.postpone(*world.request("j-9"), releases)
     world.clock.advance(86_401)
     world.ask(*world.request("j-10"), releases)
 
@@ -419,7 +441,7 @@ def test_what_no_honest_service_can_send_freezes_the_key_at_once(world, masked):
     """Accept or refuse is an oracle for the secret key (proof_obligations B14): there is no second try."""
     world.refuse(*world.request(masked=masked(world)))
     assert world.keys.states()[world.context.key] is KeyState.FROZEN
-    assert [kind for _, kind, _, _ in incidents_in(world.keys.engine)] == ["ciphertext.out_of_range"]
+    assert [each.kind for each in incidents_in(world.keys.engine)] == ["ciphertext.out_of_range"]
     assert "frozen" in world.refuse(*world.request("j-2"))
     assert rows(world) == 0
 
@@ -434,12 +456,43 @@ def test_every_refusal_is_the_same_bytes_over_http(world):
     ]  # fmt: skip
     answers = [asked(app, "POST", "/v1/release", body) for body in bodies]
     assert {(answer.status_code, answer.content) for answer in answers} == {(409, REFUSAL)}
-    assert rows(world, "refusals") == len(bodies)
+    signed = 1  # whose chunks were cut
+    assert rows(world, "refusals") == signed
+    assert rows(world, "strangers") == 1, "within one minute"
     assert asked(app, "POST", "/v1/release", release_body(good, masked)).status_code == 200
     told = asked(app, "GET", "/v1/key").json()
+    assert set(told) == {"contexts", "states", "resting", "signer", "populations"}
     assert told["states"] == {world.context.key: "active"}
+    assert told["resting"] == []
     assert told["signer"] == world.keys.signer
     assert asked(app, "GET", "/v1/checkpoint").json()["size"] == 2
+
+
+def test_what_is_pinned_of_a_population_and_what_is_left_of_it_is_told_to_whoever_asks(world):
+    app = application(world.serving(epsilon=Fraction(5, 2)))
+
+    def told():
+        return asked(app, "GET", "/v1/key").json()["populations"]
+
+    assert told() == {
+        "patients": {
+            "accountant": "basic", "min_providers": 3, "overlap": 1, "shared": False, "providers": {name: public_line(name) for name in HOSPITALS},
+            "left": {"epsilon": "2.5", "delta": "0", "rho": "0"},
+        }
+    }  # fmt: skip
+    assert asked(app, "POST", "/v1/release", release_body(*world.request())).status_code == 200
+    assert told()["patients"]["left"] == {"epsilon": "1.5", "delta": "0", "rho": "0"}
+    assert Pinned.from_json(told()["patients"]).left.epsilon == Fraction(3, 2), "as the service reads it"
+
+
+def test_a_key_that_had_its_releases_of_the_day_is_told_to_rest(world):
+    app = application(world.serving(daily=1))
+    assert asked(app, "POST", "/v1/release", release_body(*world.request())).status_code == 200
+    assert asked(app, "GET", "/v1/key").json()["resting"] == [world.context.key]
+    later = asked(app, "POST", "/v1/release", release_body(*world.request("j-2")))
+    assert (later.status_code, later.content) == (503, NOT_NOW)
+    world.clock.advance(86_401)
+    assert asked(app, "GET", "/v1/key").json()["resting"] == []
 
 
 def test_a_release_that_was_kept_but_not_answered_is_answered_the_same_after_a_crash(world, monkeypatch):
@@ -503,5 +556,5 @@ def test_the_child_that_decrypts_says_only_whether_it_did(world, monkeypatch):
     document, masked = world.request()
     manifest = Manifest.from_json(document["manifest"])
     monkeypatch.setattr(decryption.sys, "executable", "/bin/false")
-    with pytest.raises(ValueError, match="has failed"):
+    with pytest.raises(decryption.Failed, match="has failed"):
         decryption.decrypted({"vectors": [], "profile": manifest.profile}, masked)

@@ -1,5 +1,6 @@
 """A job has one ciphertext for ever, kept before it is decrypted, and what a ciphertext brings down is a failure to decode it."""
 
+import base64
 import signal
 import sqlite3
 import subprocess
@@ -9,16 +10,19 @@ import pytest
 import sqlalchemy
 
 from core.database import changing
+from jobs.key_holder import release_body
 from keyholder import decryption
 from keyholder.keys import Keys, KeyState
-from keyholder.ledger import Ledger, OtherCiphertext, OverBudget, incidents_in, unanswered_in
+from keyholder.ledger import Exhausted, Ledger, OtherCiphertext, OverBudget, incidents_in, unanswered_in
 from keyholder.log_follower import Head
 from keyholder.records import metadata, prepare
-from keyholder.releasing import Refused
+from keyholder.request import Refused
 from privacy.accountant import Accountant, Capacity
 from privacy.encrypted import bfv
 from privacy.encrypted.chunks import bytes_of
+from privacy.encrypted.header import Header
 from privacy.encrypted.manifest import Manifest
+from tests.unit.encrypted_world import signing
 from tests.unit.test_keyholder import PROFILE, World, rows
 
 
@@ -49,14 +53,14 @@ def test_after_a_failure_without_an_answer_only_the_same_bytes_may_be_tried_agai
     document, masked = world.request()
     with monkeypatch.context() as patch:
         child_that(patch, "exit 1")
-        assert "has failed" in world.refuse(document, masked)
-    assert unanswered_in(world.keys.engine) == 1
+        assert "has failed" in world.postpone(document, masked)
+    assert unanswered_in(world.keys.engine) == ["j-1"]
     other, bytes_of_other = world.request()
     assert bytes_of_other != masked
     assert "another ciphertext" in world.refuse(other, bytes_of_other)
     assert rows(world) == 0
     world.ask(afresh(world, document), masked)
-    assert unanswered_in(world.keys.engine) == 0
+    assert unanswered_in(world.keys.engine) == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL])
@@ -64,14 +68,52 @@ def test_a_library_that_a_ciphertext_brings_down_freezes_the_key(world, monkeypa
     child_that(monkeypatch, f"kill -{int(number)} $$")
     world.refuse(*world.request())
     assert world.keys.states()[world.context.key] is KeyState.FROZEN
-    assert [kind for _, kind, _, _ in incidents_in(world.keys.engine)] == ["ciphertext.out_of_range"]
+    assert [each.kind for each in incidents_in(world.keys.engine)] == ["ciphertext.out_of_range"]
 
 
-@pytest.mark.parametrize("end", ["kill -9 $$", "exit 1", "echo nothing", "echo no passphrase; exit 12"])
-def test_what_is_no_fault_of_the_ciphertext_freezes_nothing(world, monkeypatch, end):
+def test_a_freeze_names_the_uploads_of_the_sum_and_which_of_them_never_opened(world, monkeypatch, caplog):
+    """The service may be honest, and one provider's upload what is wrong."""
+    world.ask(*world.request("j-1"))
+
+    def new_version(document):
+        header = replace(Header.from_json(document["uploads"][2]["header"]), content="sha256:" + "c" * 64)
+        signature = base64.b64encode(signing("hospital-c").sign(header.signed())).decode()
+        document["uploads"][2] |= {"version": 2, "header": replace(header, signature=signature).to_json()}
+
+    child_that(monkeypatch, f"exit {decryption.OUT_OF_RANGE}")
+    named = "medical/hospital_a version 1 of hospital-a, medical/hospital_b version 1 of hospital-b, medical/hospital_c version 2 of hospital-c"
+    reason = world.refuse(*world.request("j-2", change=new_version))
+    assert reason == "the sum is not one that an honest service can send; job j-2"
+    (incident,) = incidents_in(world.keys.engine)
+    assert (incident.kind, incident.key, incident.job) == ("ciphertext.out_of_range", world.context.key, "j-2")
+    assert incident.about == f"{named} (not opened before)"
+    assert f"alarm: the key {world.context.key} is frozen: {reason}, a sum of {named}" in caplog.text
+    assert content(world, "key_states")[-1][-1] == f"{reason}, a sum of {named}"
+
+
+def test_an_upload_of_which_another_vector_was_opened_is_still_suspected(world):
+    manifest = Manifest.from_json(world.request()[0]["manifest"])
+    world.releases.ledger.enter(manifest, capacity_of(world), b"one")
+    assert "not opened" not in world.releases._suspected(manifest)
+    other = replace(manifest, vectors=(replace(manifest.vectors[0], name="sum:cost"),))
+    assert world.releases._suspected(other).count("(not opened before)") == 3
+
+
+@pytest.mark.parametrize("end", ["kill -9 $$", "exit 1", "echo no passphrase; exit 12"])
+def test_what_passes_freezes_nothing_and_may_be_sent_again(world, monkeypatch, end):
     document, masked = world.request()
     with monkeypatch.context() as patch:
         child_that(patch, end)
+        world.postpone(document, masked)
+    assert world.keys.states()[world.context.key] is KeyState.ACTIVE
+    assert incidents_in(world.keys.engine) == []
+    world.ask(document, masked)
+
+
+def test_a_child_that_says_something_else_freezes_nothing(world, monkeypatch):
+    document, masked = world.request()
+    with monkeypatch.context() as patch:
+        child_that(patch, "echo nothing")
         world.refuse(document, masked)
     assert world.keys.states()[world.context.key] is KeyState.ACTIVE
     assert incidents_in(world.keys.engine) == []
@@ -84,9 +126,9 @@ def test_a_day_counts_what_was_begun_and_the_same_bytes_once(world, monkeypatch)
     with monkeypatch.context() as patch:
         child_that(patch, "exit 1")
         for _ in range(3):
-            world.refuse(document, masked, releases)
+            world.postpone(document, masked, releases)
     world.ask(*world.request("j-2"), releases)
-    assert "of a day" in world.refuse(*world.request("j-3"), releases)
+    assert "of a day" in world.postpone(*world.request("j-3"), releases)
     world.ask(afresh(world, document), masked, releases)
 
 
@@ -94,11 +136,14 @@ def test_the_hundred_and_first_of_a_day(world):
     manifest = Manifest.from_json(world.request()[0]["manifest"])
     ledger, capacity = world.releases.ledger, capacity_of(world)
     assert ledger.daily == 100
-    for number in range(100):
+    for number in range(99):
         ledger.intend(replace(manifest, job=f"k-{number}"), capacity)
-    with pytest.raises(OverBudget, match="of a day"):
+    assert ledger.exhausted([world.context.key]) == []
+    ledger.intend(replace(manifest, job="k-99"), capacity)
+    assert ledger.exhausted([world.context.key]) == [world.context.key]
+    with pytest.raises(Exhausted, match="of a day"):
         ledger.intend(manifest, capacity)
-    assert "of a day" in world.refuse(*world.request())
+    assert "of a day" in world.postpone(*world.request())
     world.clock.advance(86_401)
     world.ask(*world.request("j-2"))
 
@@ -134,8 +179,9 @@ def test_a_refusal_that_cannot_be_written_down_is_refused_all_the_same(world, mo
         raise OSError("disk full")
 
     monkeypatch.setattr(Ledger, "refuse", full)
+    document, masked = world.request()
     with pytest.raises(Refused):
-        world.releases.answer(b"")
+        world.releases.answer(release_body(document, masked[:-1]))
     assert "could not be written down" in caplog.text
 
 
@@ -174,6 +220,7 @@ def test_no_row_is_changed_removed_or_replaced(world, table):
     world.ask(*world.request())
     world.releases.note("something")
     world.releases.ledger.open_incident("test", None, None)
+    world.releases.ledger.count_strangers(3, "too short")
     columns = [column.name for column in metadata.tables[table].columns]
     before = content(world, table)
     assert before
@@ -202,10 +249,13 @@ def test_a_row_of_another_job_does_not_take_the_number_of_one(world):
 def test_an_older_folder_gets_what_it_lacks(world):
     with changing(world.keys.engine) as connection:
         connection.exec_driver_sql("DROP TABLE intents")
+        connection.exec_driver_sql("ALTER TABLE incidents DROP COLUMN about")
         connection.exec_driver_sql("DROP TRIGGER answers_no_insert")
     with changing(world.keys.engine) as connection:
         prepare(connection)
     world.ask(*world.request())
+    world.releases.ledger.open_incident("test", None, None, "medical/hospital_a")
+    assert [each.about for each in incidents_in(world.keys.engine)] == ["medical/hospital_a"]
     with pytest.raises(sqlalchemy.exc.IntegrityError), changing(world.keys.engine) as connection:
         connection.exec_driver_sql("REPLACE INTO answers SELECT * FROM answers")
 

@@ -59,8 +59,13 @@ def test_what_is_written_is_what_is_believed(world):
     [
         ({"providers": f"{{hospital-a: {public_line('a')}, hospital-b: {public_line('a')}}}"}, "providers", "one provider"),
         ({"min_providers": "3"}, "min_providers", "only 2"), ({"min_providers": "1"}, "min_providers", "at least 2"),
-        ({"overlap": "0"}, "overlap", "at least 1"), ({"overlap": None}, "overlap", "missing"), ({"overlap": "true"}, "overlap", "at least 1"),
-        ({"overlap": "~"}, "overlap", "missing"), ({"accountant": "renyi"}, "accountant", "basic or zcdp"), ({"epsilon": "-1"}, "patients", "budget"),
+        ({"epsilon": "abc"}, "epsilon", "above 0"), ({"epsilon": "0"}, "epsilon", "above 0"), ({"epsilon": "1e9"}, "epsilon", "at most 100"),
+        ({"epsilon": "[4]"}, "epsilon", "above 0"), ({"epsilon": "0.00000000000000000001"}, "epsilon", "too small"), ({"delta": "1"}, "delta", "below 0.001"),
+        ({"delta": "0"}, "delta", "above 0"), ({"min_providers": '"3"'}, "min_providers", "whole number"), ({"min_providers": "2.5"}, "min_providers", "whole number"),
+        ({"overlap": "many"}, "overlap", "whole number"), ({"shared": "1"}, "shared", "true or false"), ({"shared": "true", "accountant": "basic"}, "shared", "only with zcdp"),
+        ({"providers": f"{{Hospital A: {public_line('a')}, hospital-b: {public_line('b')}}}"}, "Hospital A", "no declaration"),
+        ({"overlap": "0"}, "overlap", "at least 1"), ({"overlap": None}, "overlap", "missing"), ({"overlap": "true"}, "overlap", "whole number"),
+        ({"overlap": "~"}, "overlap", "missing"), ({"accountant": "renyi"}, "accountant", "basic or zcdp"), ({"epsilon": "-1"}, "epsilon", "above 0"),
         ({"delta": None}, "delta", "missing"), ({"budget": "4"}, "budget", "no field"), ({"providers": "{hospital-a: AAAA}"}, "hospital-a", "public signing key"),
     ],
 )  # fmt: skip
@@ -70,6 +75,24 @@ def test_a_mistake_is_named_with_its_field_and_line(world, changed, field, text)
     assert caught.value.where["field"].split(".")[-1] == field
     assert caught.value.where["file"] == "registry.yaml"
     assert caught.value.where["line"] > 5
+
+
+def test_a_population_is_named_as_declarations_name_it(world):
+    path = written(world)
+    path.write_text(path.read_text().replace("  patients:", "  Trial Patients:"))
+    with pytest.raises(Invalid, match="no declaration can name such a population") as caught:
+        read_registry(path)
+    assert (caught.value.where["line"], caught.value.where["field"]) == (7, "populations.Trial Patients")
+
+
+def test_what_is_no_text_is_refused_with_its_place_and_a_way_out(world):
+    path = written(world)
+    path.write_bytes(b"\xff\xfe\x00")
+    for missing in (path, world.folder / "nowhere.yaml"):
+        with pytest.raises(Invalid, match="registry") as caught:
+            read_registry(missing)
+        assert caught.value.where == {"file": missing}
+        assert "init" in caught.value.way_out
 
 
 def test_the_example_is_refused_until_it_is_filled_in(world):

@@ -11,16 +11,8 @@ from hypothesis import strategies as st
 
 from core.canonical import canonical
 from core.errors import Invalid
-from privacy.accountant import (
-    GRID,
-    Accountant,
-    Capacity,
-    Loss,
-    _log_up,
-    epsilon_for,
-    loss_of,
-    rho_for,
-)
+from privacy.accountant import Accountant, Capacity, Loss, epsilon_for, loss_of, rho_for
+from privacy.zcdp import GRID, _log_up
 
 BASIC, ZCDP = Accountant.BASIC, Accountant.ZCDP
 PRECISE = Context(prec=120)

@@ -292,8 +292,9 @@ def test_a_forecast_is_never_wider_than_the_range():
 
 def test_the_trade_off_is_told_in_numbers():
     told = " ".join(plan(output("coef", 4), AUC, blocks=208).trade)
-    assert "once, on one block of about" in plan(output(), blocks=1).trade[0]
-    assert "208 blocks of about 140 privacy units" in told
+    assert plan(output(), blocks=1).trade[0] == "The program runs once, on all data."
+    assert "once on each of the 208 blocks; their answers" in told
+    assert "fewer units (about 30,000 / blocks)" in told
     assert "± 0.44 with 104" in told
     assert "± 0.11 with 416" in told
     assert "shared by 5 numbers" in told

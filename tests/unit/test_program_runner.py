@@ -29,7 +29,7 @@ def module(name: str) -> ModuleType:
     return found
 
 
-answer, kernel_calls, pipes = module("answer"), module("kernel_calls"), module("block_pipes")
+answer, kernel, kernel_calls, pipes = map(module, ("answer", "kernel", "kernel_calls", "block_pipes"))
 OUTPUTS = [{"name": "coef", "length": 2}, {"name": "auc", "length": None}]
 
 
@@ -39,8 +39,12 @@ def table_file(folder: Path, name: str, **columns) -> None:
         writer.write_table(table)
 
 
+def mapped(folder: Path) -> dict[str, tuple[int, int]]:
+    return {path.stem: kernel.mapped(str(path)) for path in folder.glob("*.arrow")}
+
+
 def answered(tmp_path: Path, code: str, params: dict | None = None, outputs: list[dict] = OUTPUTS) -> tuple[float, ...]:
-    data = answer.answered("model.py", code, params or {}, outputs, str(tmp_path))
+    data = answer.answered("model.py", code, params or {}, outputs, mapped(tmp_path))
     return struct.unpack(f">{len(data) // 8}d", data)
 
 

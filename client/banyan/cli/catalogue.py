@@ -9,12 +9,13 @@ from typing import Annotated, Any
 import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-from banyan import figures, layout
+from banyan import encrypted_words, figures, layout
 from banyan.cli import screen
 from banyan.cli.account import Json
 from banyan.cli.saving import Force, check_output
 from banyan.client import Client
 from banyan.errors import Refused
+from banyan.file_kind import FORMATS, encrypting
 from banyan.textfile import unreadable
 
 assets = typer.Typer(help="Find, show and register assets.", rich_markup_mode=None, invoke_without_command=True)
@@ -53,7 +54,8 @@ def show(asset: Asset, as_json: Json = False) -> None:
         screen.say_json(found)
         return
     columns = _columns(found)
-    screen.say_fields(screen.flat({name: value for name, value in found.items() if name != "columns"}))
+    plain = {name: value for name, value in found.items() if name not in ("columns", "encrypted")}
+    screen.say_fields(screen.flat(plain) + _encrypted(found))
     if columns:
         screen.say("")
         screen.say_table(("column", "type", "may be", "key"), columns)
@@ -70,7 +72,8 @@ def register(
     if as_json:
         screen.say_json(found)
     else:
-        screen.say(f"registered {found.get('asset')}. Next: banyan assets ingest {found.get('asset')} DATAFILE")
+        screen.say(f"registered {found.get('asset')}")
+        screen.say(layout.hanging("next: ", _next(found), screen.width()))
 
 
 @assets.command()
@@ -82,7 +85,10 @@ def ingest(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Send a data file as a new version of an asset (operators). Earlier versions are never harmed."""
+    """Send a file of rows as a new version of an asset that is not encrypted (operators). Earlier versions are never harmed."""
+    known = sorted(set(FORMATS.values()))
+    if file_format is not None and file_format not in known:
+        raise Refused("file.format", f"rows are not sent as {file_format}", way_out=", ".join(known))
     with Client() as client:
         found = _send(client, asset, file, file_format)
     if as_json:
@@ -150,11 +156,28 @@ def mock(
     screen.say(f"{rows:,} made-up rows of {asset} in {output}")
 
 
+def _encrypted(entry: Mapping[str, Any]) -> list[tuple[str, str]]:
+    told = entry.get("encrypted")
+    try:
+        return [] if told is None else encrypted_words.fields(told)
+    except (KeyError, TypeError, ValueError):  # of a server of another version
+        return screen.flat({"encrypted": told})
+
+
+def _next(entry: Mapping[str, Any]) -> str:
+    """How the asset gets its first version; of an encrypted one the rows are sent to nobody."""
+    asset = str(entry.get("asset"))
+    if entry.get("encrypted") is None:
+        return f"banyan assets ingest {asset} FILE"
+    return f"its provider encrypts at home, and no row is sent here: {encrypting(asset, 'FILE')}"
+
+
 def _newest(client: Client, asset: str) -> int:
-    found = client.asset(asset).get("version")
+    entry = client.asset(asset)
+    found = entry.get("version")
     number = found.get("version") if isinstance(found, Mapping) else found
     if not isinstance(number, int):
-        raise Refused("asset.no_version", f"{asset} has no version yet", way_out=f"banyan assets ingest {asset} FILE")
+        raise Refused("asset.no_version", f"{asset} has no version yet", way_out=_next(entry))
     return number
 
 

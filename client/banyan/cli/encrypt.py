@@ -27,6 +27,7 @@ from banyan.cli.saving import Force, check_output
 from banyan.client import Client
 from banyan.encrypt import signing_key
 from banyan.errors import Refused
+from banyan.file_kind import HEV_SUFFIX
 from banyan.textfile import read_bytes
 
 if TYPE_CHECKING:
@@ -103,7 +104,10 @@ def encrypt(
     Say what to encrypt with --asset, or with --declaration and --context, or with --context and the options from --unit to --target.
     Of an asset that is not stored, a file without --job holds no numbers: it only says that the data are there.
     """
-    check_output(output, force=force)
+    key_path = key_file or signing_key.default_path()
+    check_output(output, force=force, inputs=(data, declaration, context, key_path))
+    if output.suffix.lower() != HEV_SUFFIX:
+        raise Refused("file.format", f"{output} is no name for an upload", way_out=f"-o {output.stem}{HEV_SUFFIX}")
     call = None if job is None else call_of(asset, job)
     with _extra():
         from banyan.encrypt import bounding, hev_writer, rows, words  # noqa: PLC0415 - needs the extra
@@ -113,7 +117,7 @@ def encrypt(
     declared = replace(declared, null_values=tuple(null_value)) if null_value else declared
     hev_writer.check_context(public, declared.terms)
     _check_holder(public, key_holder, quiet=quiet)
-    signing = signing_key.opened(key_file or signing_key.default_path())
+    signing = signing_key.opened(key_path)
     signing_key.check_declared(signing, declared.signing_key)
     with _progress("reading rows", TimeRemainingColumn(), quiet=quiet) as told:
         found = rows.read_rows(data, declared, drop_nulls=drop_nulls, progress=told)
@@ -153,7 +157,8 @@ def upload(
     elif header.share is not None:
         screen.say(f"{header.share.job} has the contribution of {asset}")
     else:
-        screen.say(f"{found.get('asset')} v{found.get('version')} is {found.get('state')}")
+        again = "; the service had these very bytes already" if found.get("repeated") else ""
+        screen.say(f"{found.get('asset')} v{found.get('version')} is {found.get('state')}{again}")
 
 
 def _sources(
@@ -191,7 +196,8 @@ def _context(raw: bytes) -> PublicContext:
 def _check_holder(public: PublicContext, expected: str | None, *, quiet: bool) -> None:
     """Whoever has the secret half of the key reads all: whose key it is must not be believed to the one who carried it here."""
     if expected is None and not quiet:
-        screen.note(f"the key is of {public.holder}, it says, whose signer is {public.signer}")
+        screen.note(f"the key is of {public.holder}, it says, whose signer is")
+        screen.note(f"  {public.signer}")
         screen.note("ask them in person whether that is so, and give the line with --key-holder")
     if expected is not None and expected != public.signer:
         raise Refused(
@@ -229,7 +235,7 @@ def _say(
                 ("Key", header.key),
                 ("Holds", words.contents(header.terms, held, header.share)),
                 ("Signed", words.bounds(header.terms)),
-                ("Only here", words.local_told(local)),
+                ("Stays", "with you, and nobody else is told:\n" + words.local_told(local)),
             ]
         )
         screen.note(f"next: banyan upload {output}")

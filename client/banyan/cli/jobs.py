@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,11 +27,12 @@ def jobs(as_json: Json = False) -> None:
     """List your jobs, newest first."""
     with Client() as client:
         found = client.jobs()
+        now = client.server_now()
     if as_json:
         screen.say_json({"items": [job.data for job in found]})
         return
-    rows = [[job.id, _status(job), _what(job), _epsilon(job), _submitted(job)] for job in found]
-    screen.say_table(("job", "state", "what", "ε", "submitted"), rows, (3,))
+    rows = [[job.id, _status(job), _what(job), _epsilon(job), _shortly(job, now)] for job in found]
+    screen.say_table(("job", "state", "what", "ε", "submitted"), rows, (3, 4))
 
 
 def show(job_id: JobId, as_json: Json = False) -> None:
@@ -41,7 +43,8 @@ def show(job_id: JobId, as_json: Json = False) -> None:
         screen.say_json(job.data)
         return
     screen.say(f"{job.id}  {_status(job)}")
-    screen.say(f"{_what(job)}, ε {_epsilon(job)}, submitted {_submitted(job)}")
+    what = f"{_what(job, whole=True)}, ε {_epsilon(job)}, submitted {_submitted(job)}"
+    screen.say(layout.hanging("", what, screen.width()))
     paid = "charged" if job.data.get("charged") else "not charged"
     screen.say(f"for {job.data.get('purpose')}, policy {job.data.get('policy') or 'none'}, {paid}")
     screen.say(_code(job))
@@ -137,8 +140,11 @@ def _status(job: Job) -> str:
     return f"{job.status} (mock)" if job.data.get("mode") == "mock" else job.status
 
 
-def _what(job: Job) -> str:
-    assets = ", ".join(str(asset) for asset in (job.data.get("asset"), *(job.data.get("joined") or [])))
+def _what(job: Job, *, whole: bool = False) -> str:
+    """What is computed on what; of several assets how many and the first, or the `whole` list."""
+    first, *others = [str(asset) for asset in (job.data.get("asset"), *(job.data.get("joined") or []))]
+    shown = f"{len(others) + 1} assets: {first}" if others else first
+    assets = ", ".join([first, *others]) if whole else shown
     return f"{(job.program or {}).get('name') or job.kind} on {assets}"
 
 
@@ -154,6 +160,15 @@ def _code(job: Job) -> list[str]:
 
 def _epsilon(job: Job) -> str:
     return figures.amount(job.data.get("epsilon"), figures.UP)
+
+
+def _shortly(job: Job, now: datetime | None) -> str:
+    """When it was submitted: the day and the time, or of another year the date."""
+    at = moment(job.data.get("submitted_at"))
+    if at is None:
+        return "–"
+    at, this_year = at.astimezone(), None if now is None else now.astimezone().year
+    return f"{at:%d %b %H:%M}" if at.year == this_year else f"{at:%d %b %Y}"
 
 
 def _submitted(job: Job) -> str:

@@ -15,6 +15,9 @@ from banyan.textfile import read_bytes
 from banyan.verify import MAX_RECEIPT_BYTES, MAX_RESULT_BYTES, Key, Verified, claimed_key
 from banyan.verify import verify as check
 
+# What `banyan result -o` writes beside .json.
+OTHER_FORMATS = (".csv", ".parquet")
+
 
 def verify(
     file: Annotated[Path, typer.Argument(help="The receipt.", metavar="RECEIPT")],
@@ -31,6 +34,9 @@ def verify(
 
     Without --key, the key remembered from the first use of the log on this machine counts: from login, or from the first receipt.
     """
+    if result is not None and result.suffix.lower() in OTHER_FORMATS:
+        told = f"{result} is no .json;\na receipt is of the result as banyan result JOB -o FILE.json saves it"
+        raise typer.BadParameter(told, param_hint="--result")
     content = read_bytes(file, MAX_RECEIPT_BYTES)
     claimed = claimed_key(content)
     remembered = credentials.known_log_key(claimed.name) if key is None else None
@@ -56,6 +62,8 @@ def _checked(content: bytes, key: str, result: Path | None, *, given: bool) -> V
     except VerificationError as error:
         if error.step.startswith("2") and not given:
             error.way_out = "Ask the operator. A key that they confirm can be given with --key."
+        if error.step.startswith("9"):
+            error.way_out = "It must be the file that banyan result JOB -o FILE.json saved, unchanged."
         raise
 
 

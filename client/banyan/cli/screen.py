@@ -78,7 +78,21 @@ def flat(value: Mapping[str, Any], path: str = "") -> list[tuple[str, str]]:
         if isinstance(found, Mapping):
             pairs += flat(found, full)
         elif isinstance(found, list):
-            pairs.append((full, ", ".join(str(one) for one in found) or "none"))
+            mark = "; " if any(isinstance(one, Mapping) for one in found) else ", "
+            pairs.append((full, mark.join(map(_value, found)) or "none"))
         elif found is not None:
-            pairs.append((full, str(found)))
+            pairs.append((full, _value(found)))
     return pairs
+
+
+def _value(found: Any) -> str:
+    """A value in the words of a declaration, never in Python's."""
+    if isinstance(found, Mapping):
+        return ", ".join(f"{name} {_value(value)}" for name, value in found.items())
+    if isinstance(found, list):
+        return " ".join(map(_value, found))
+    if isinstance(found, bool):
+        return "true" if found else "false"
+    if found is None:
+        return "null"
+    return str(found) or '""'

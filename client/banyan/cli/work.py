@@ -34,7 +34,7 @@ def run(
     """
     if not mock:
         raise typer.BadParameter("`run` is for made-up rows: add --mock. The real thing: banyan submit")
-    check_output(output, force=force)
+    check_output(output, force=force, inputs=(file,))
     with Client() as client:
         job = ended(follow(client.submit(file, mock=True)))
         result = client.result(job.id)

@@ -32,9 +32,9 @@ def share_of(call: Mapping[str, Any], terms: Terms) -> Share:
     """The share that a call asks for. Raises Refused (`call.strange`, `call.too_little_noise`)."""
     try:
         partners = partners_of(list(_partners(call).values()))
-        scales = tuple((str(each["name"]), _number(each["share"])) for each in call["vectors"])
-        prices = {str(each["name"]): _number(each["rho"]) for each in call["vectors"]}
-        share = Share(str(call["job"]), partners, scales)
+        scales = tuple((_text(each["name"]), _number(each["share"])) for each in call["vectors"])
+        prices = {_text(each["name"]): _number(each["rho"]) for each in call["vectors"]}
+        share = Share(_text(call["job"]), partners, scales)
         for key in partners:
             check_partner(key)
         least = {name: _least(terms, name, call, prices[name], len(partners)) for name, _ in scales}
@@ -60,10 +60,17 @@ def _least(terms: Terms, name: str, call: Mapping[str, Any], price: Fraction, pr
 
 def _partners(call: Mapping[str, Any]) -> dict[str, str]:
     """The providers' keys by their names, each of which stands once: a second key under one name would go unnoticed."""
-    found = {str(each["provider"]): str(each["signing_key"]) for each in call["partners"]}
+    found = {_text(each["provider"]): _text(each["signing_key"]) for each in call["partners"]}
     if len(found) != len(call["partners"]):
         raise ValueError("a provider is named twice")
     return found
+
+
+def _text(said: object) -> str:
+    """No other value passes for the text of it: what is remembered is what was said."""
+    if not isinstance(said, str):
+        raise TypeError("a text is expected")
+    return said
 
 
 def _number(text: object) -> Fraction:
@@ -79,7 +86,7 @@ def remember(folder: Path, call: Mapping[str, Any], terms: Terms, signing: Ed255
     """
     path = folder / MEMORY
     known = _read(path)
-    own, job = line_of(signing), str(call["job"])
+    own, job = line_of(signing), _text(call["job"])
     partners = _partners(call)
     if partners.get(terms.provider) != own:
         text = f"the job names another signing key for {terms.provider} than yours"

@@ -22,6 +22,10 @@ _LONGEST = 100
 _NUMBER = re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]{1,3})?", re.ASCII)
 _PLAIN, _PLAIN_WHOLE = r"^[-+]?[0-9]{1,20}(\.[0-9]{1,9})?$", r"^(0|-?[1-9][0-9]{0,99})$"
 _DIGITS = 38
+_CONTROL = r"[\x00-\x1f\x7f]"
+_NONE = "is not a number"
+# Said of every cell of the kind, so that it tells nothing of the one.
+NOTHING = "if a text such as NA stands for an empty cell: --null-value NA --drop-nulls"
 
 
 class CellFault(Exception):
@@ -43,16 +47,21 @@ def nothing(column: pa.Array, null_values: Sequence[str]) -> Flags:
 def units(column: pa.Array, *, whole: bool) -> pa.StringArray:
     """The units' texts, the same for the same unit in every source: trimmed and NFC; with `whole`, plain decimal text.
 
-    Raises CellFault (`data.unit`) for what is no whole number then.
+    Raises CellFault (`data.unit`) for what is no whole number then, and for a text with a control character.
     """
     plain = pc.utf8_normalize(pc.utf8_trim_whitespace(column), form="NFC")
+    controls = np.asarray(pc.match_substring_regex(plain, _CONTROL))
+    if controls.any():
+        text = "holds a line break or another character that no name has"
+        raise CellFault("data.unit", int(np.flatnonzero(controls)[0]), text, "a quote may be left open before it")
     if not whole or pc.all(pc.match_substring_regex(plain, _PLAIN_WHOLE)).as_py() is not False:
         return plain
     coded = plain.dictionary_encode()
     texts = [None if (number := _exact(text, 0)) is None else str(number) for text in coded.dictionary.to_pylist()]
     if None in texts:
         at = _first(coded, texts.index(None))
-        raise CellFault("data.unit", at, "is not a whole number, as the unit's column is declared to be")
+        text = "is not a whole number, as the unit's column is declared to be"
+        raise CellFault("data.unit", at, text, f"a whole number; {NOTHING}")
     return pa.array(texts, pa.string()).take(coded.indices)
 
 
@@ -62,7 +71,7 @@ def groups(column: pa.Array, known: pa.Array) -> Integers:
     if found.null_count:
         at = int(np.flatnonzero(np.asarray(pc.is_null(found)))[0])
         shown = ", ".join(known.slice(0, 20).to_pylist()) + (", …" if len(known) > 20 else "")
-        raise CellFault("data.group", at, "is none of the public groups", f"one of {shown}")
+        raise CellFault("data.group", at, "is none of the public groups", f"one of {shown}; {NOTHING}")
     return np.asarray(found).astype(np.int64)
 
 
@@ -95,7 +104,8 @@ def _one_by_one(column: pa.Array, bounded: Bounded) -> Integers:
     if wrong:
         first = min(wrong, key=lambda number: _first(coded, number))
         form = f"a decimal number with at most {bounded.scale} decimals" if bounded.scale else "a whole number"
-        raise CellFault("data.number", _first(coded, first), _why(texts[first], found[first], bounded.scale), form)
+        why = _why(texts[first], found[first], bounded.scale)
+        raise CellFault("data.number", _first(coded, first), why, f"{form}; {NOTHING}" if why == _NONE else form)
     exact: Integers = np.array(found, np.int64)[np.asarray(coded.indices)]
     return exact
 
@@ -119,7 +129,7 @@ def _why(text: str, found: int | None, scale: int) -> str:
     if found is not None:
         return "is too large"
     if len(text) > _LONGEST or not _NUMBER.fullmatch(text):
-        return "is not a number"
+        return _NONE
     return f"has more than {scale} decimals" if scale else "is not a whole number"
 
 

@@ -78,7 +78,8 @@ def of_asset(asset: str, entry: Mapping[str, Any]) -> Declared:
     try:
         terms, key, kind = told["terms"], told["signing_key"], entry["population"]["unit_type"]
         stored = told.get("stored", True) is not False
-        return Declared(Terms.from_json(terms), kind == "int", signing_key=str(key), stored=stored)
+        nulls = tuple(str(text) for text in entry.get("null_values", ("",)))
+        return Declared(Terms.from_json(terms), kind == "int", nulls, str(key), stored)
     except (KeyError, TypeError, ValueError):
         text = "the server declares terms that this version of the tool does not know"
         raise Refused("server.strange_answer", text, way_out="a newer version of banyan-client") from None

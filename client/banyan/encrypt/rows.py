@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from banyan.encrypt import cells
 from banyan.encrypt.cells import CellFault, Flags, Integers
+from banyan.encrypt.decimals import Decimals
 from banyan.encrypt.declared import Declared
 from banyan.encrypt.table_file import Batch, Table, open_table
 from banyan.encrypt.terms import Bounded, Terms
@@ -79,8 +80,8 @@ def read_rows(path: Path, declared: Declared, *, drop_nulls: bool, progress: Pro
     """The rows of a CSV or Parquet file.
 
     Raises Refused (`data.…`) with file, line and column: for a cell that holds nothing (`data.null`; with `drop_nulls` its row is left
-    out), is no number or has more digits than its column (`data.number`), is no public group (`data.group`) or no unit (`data.unit`);
-    for a missing or doubled column (`data.column`), no row at all (`data.empty`), and a file that cannot be read.
+    out), is no number, has more digits than its column or not as many as the rest (`data.number`), is no public group (`data.group`) or no
+    unit (`data.unit`); for a missing or doubled column (`data.column`), no row at all (`data.empty`), and a file that cannot be read.
     """
     terms = declared.terms
     needed = dict.fromkeys([terms.unit, *([terms.group_by] if terms.group_by else []), *bounded_columns(terms)])
@@ -116,6 +117,7 @@ class _Reading:
         self._table, self._declared, self._drop_nulls = table, declared, drop_nulls
         self._needed = {name: table.names.index(name) for name in needed}
         self._bounded = bounded_columns(declared.terms)
+        self._decimals = {name: Decimals(each.scale) for name, each in self._bounded.items()}
         self._groups = pa.array(declared.terms.groups, pa.string())
         self._buckets = [_Bucket([], [], {name: [] for name in self._bounded}) for _ in range(1 << PART_BITS)]
         self._hash, self._repeats = TextHash(), Repeats()
@@ -141,11 +143,18 @@ class _Reading:
             numbers = {}
             for name, bounded in self._bounded.items():
                 numbers[name] = cells.numbers(texts[name], bounded)
+                self._check_decimals(name, texts[name], places)
         except CellFault as fault:
             raise self._refused(fault, int(places[fault.at]), name) from None
         self._lay(unit, group, numbers)
         self._seen += batch.rows
         self._dropped += batch.rows - len(places)
+
+    def _check_decimals(self, name: str, column: pa.Array, places: Integers) -> None:
+        decimals = self._decimals[name]
+        if not decimals.take(column, self._seen + places + 1) and decimals.first is not None:
+            fault = CellFault("data.number", 0, decimals.why(), decimals.way_out())
+            raise self._refused(fault, decimals.first - self._seen - 1, name)
 
     def rows(self) -> Rows:
         """All of them. Raises Refused (`data.empty`)."""

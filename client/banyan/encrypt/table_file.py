@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Collection, Iterator, Sequence
+import re
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
+from banyan.encrypt import csv_header
 from banyan.errors import Refused
 from banyan.textfile import unreadable
 
 BATCH_BYTES, BATCH_ROWS = 8 << 20, 1 << 17
-MAX_HEADER_BYTES = 1 << 20
+# A quote at the beginning of a cell; and within a quoted cell one that is not written twice, at the end of its cell or elsewhere.
+_OPENS, _ENDS = re.compile(r'(?<![^,])"'), re.compile(r'""|(?P<closes>"(?=[,\r\n]|$))|(?P<wrong>")')
+_QUOTES = 'one quote before and one after the whole cell, and two ("") for one that belongs to its text'
 # Types of Parquet whose values are one text each; rows are compared in these only.
 _FLAT = (
     pa.types.is_string, pa.types.is_large_string, pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal,
@@ -79,23 +83,28 @@ class CsvTable(Table):
                     raw.decode()
                 except UnicodeDecodeError:
                     return self._unreadable("this line is not UTF-8 text", number, "save the file as UTF-8")
-        line = 1
-        try:
-            for line, cells in self._rows():
-                if len(cells) != len(self.names):
-                    text = f"this row has {len(cells)} cells, and the header {len(self.names)}"
-                    return self._unreadable(text, line, "put quotes around cells that hold commas or line breaks")
-        except csv.Error:
-            pass
-        return self._unreadable("the file is not CSV text from here on", line, "a quote may be left open")
+        with self._text() as file:
+            line = 0
+            try:
+                for line, cells in _rows(file):
+                    if len(cells) != len(self.names):
+                        text = f"this row has {len(cells)} cells, and the header {len(self.names)}"
+                        return self._unreadable(text, line, "put quotes around cells that hold commas or line breaks")
+            except csv.Error:
+                text = "a quote that is opened on this line is not closed where its cell ends"
+                return self._unreadable(text, self._opened(line), _QUOTES)
+        return self._unreadable("the file is not CSV text throughout", 1, "save it as CSV UTF-8 again")
 
     def place(self, row: int) -> dict[str, Any]:
         """With the line on which the row begins, found by reading again up to it."""
         try:
-            for number, (line, _) in enumerate(self._rows()):
-                if number == row:
-                    return {"file": self.path.name, "line": line}
-        except (UnicodeDecodeError, csv.Error, OSError):
+            with self._text() as file:
+                for number, (line, _) in enumerate(_rows(file)):
+                    if number == row:
+                        return {"file": self.path.name, "line": line}
+        except (UnicodeDecodeError, csv.Error):
+            raise self.fault() from None  # the row is none: what stands before it is no CSV text
+        except OSError:
             pass
         return super().place(row)
 
@@ -114,21 +123,61 @@ class CsvTable(Table):
                 converting,
             ) as reader,
         ):
+            doubtful = False
             for batch in reader:
+                doubtful = doubtful or any(_is_doubtful(column) for column in batch.columns)
                 yield Batch(tuple(batch.columns), batch.num_rows, min(file.tell(), size), size)
+        if doubtful:
+            self._check_strictly()
 
-    def _rows(self) -> Iterator[tuple[int, list[str]]]:
-        """The line on which each row begins, and its cells; lines without anything are no rows, as for the reader above."""
-        with self.path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
-            line = 1
-            for cells in reader:
-                if cells:
-                    yield line, cells
-                line = reader.line_num + 1
+    def _check_strictly(self) -> None:
+        """Raise Refused for a quote that is not closed where its cell ends: Arrow reads on, and the rows up to the next quote are lost."""
+        try:
+            with self._text() as file:
+                for _ in csv.reader(file, strict=True):
+                    pass
+        except csv.Error:
+            raise self.fault() from None
+
+    def _text(self) -> TextIO:
+        return self.path.open(encoding="utf-8-sig", newline="")
+
+    def _opened(self, whole: int) -> int:
+        """The line on which a quote is opened that is not closed where its cell ends, after the whole row that begins on this line."""
+        with self._text() as file:
+            opened: int | None = None
+            for number, line in enumerate(file, start=1):
+                if number < whole:
+                    continue
+                at = 0
+                while found := (_OPENS if opened is None else _ENDS).search(line, at):
+                    at = found.end()
+                    if opened is None:
+                        opened = number
+                    elif found["wrong"]:
+                        return opened
+                    elif found["closes"]:
+                        opened = None
+        return opened or whole + 1
 
     def _unreadable(self, text: str, line: int, way_out: str) -> Refused:
         return Refused("data.unreadable", text, {"file": self.path.name, "line": line}, way_out)
+
+
+def _is_doubtful(column: pa.Array) -> bool:
+    """Whether a cell holds a line break and a quote: seldom somebody's text, often several rows behind a quote that was left open."""
+    broken = pc.match_substring(column, "\n")
+    return bool(pc.any(pc.and_(broken, pc.match_substring(column, '"'))).as_py()) if pc.any(broken).as_py() else False
+
+
+def _rows(lines: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
+    """The line on which each row begins, and its cells; lines without anything are no rows, as for Arrow's reader."""
+    reader = csv.reader(lines, strict=True)
+    line = 1
+    for cells in reader:
+        if cells:
+            yield line, cells
+        line = reader.line_num + 1
 
 
 def open_table(path: Path, needed: Collection[str]) -> Table:
@@ -137,31 +186,16 @@ def open_table(path: Path, needed: Collection[str]) -> Table:
     Raises Refused (`data.format`, `data.empty`, `data.column`, `data.unreadable`, `file.unusable`).
     """
     suffix = path.suffix.lower()
+    if path.is_dir():
+        raise unreadable(path, IsADirectoryError())
     if suffix not in (".csv", ".parquet"):
         raise Refused("data.format", f"{path.name} is of no known format", way_out=".csv or .parquet")
     try:
-        table = _csv(path) if suffix == ".csv" else _parquet(path, needed)
+        table = CsvTable(path, csv_header.names_in(path)) if suffix == ".csv" else _parquet(path, needed)
+        csv_header.check_names(path, table.names, needed)
     except OSError as problem:
         raise (Table(path, ()).fault() if problem.errno is None else unreadable(path, problem)) from None
-    for name in needed:
-        if table.names.count(name) != 1:
-            told = "has no column" if name not in table.names else "has more than one column"
-            way_out = f"its columns are {', '.join(table.names[:40])}"
-            raise Refused("data.column", f"the file {told} {name}", {"file": path.name, "field": name}, way_out)
     return table
-
-
-def _csv(path: Path) -> Table:
-    with path.open("rb") as file:
-        first = file.readline(MAX_HEADER_BYTES)
-    try:
-        names = next(csv.reader([first.decode("utf-8-sig")], strict=True), [])
-    except (UnicodeDecodeError, csv.Error):
-        text = "the first line, which names the columns, is not UTF-8 text of a CSV file"
-        raise Refused("data.unreadable", text, {"file": path.name, "line": 1}) from None
-    if not names:
-        raise Refused("data.empty", "the first line names no columns", {"file": path.name, "line": 1})
-    return CsvTable(path, names)
 
 
 def _parquet(path: Path, needed: Collection[str]) -> Table:

@@ -1,5 +1,6 @@
 """Spins in as many processes and threads as it can, up to the end of its slot, to take time from the next block."""
 
+import contextlib
 import threading
 
 from attacker import fork
@@ -16,16 +17,19 @@ BURN = 0.5
 def analyse(tables, params):
     def spin():
         for _ in range(3):
-            try:
-                threading.Thread(target=endless, daemon=True).start()
-            except RuntimeError:
-                break
+            start(endless)
         endless()
 
     for _ in range(6):
         if fork(spin) is None:
-            threading.Thread(target=spin, daemon=True).start()
+            start(spin)
     endless()
+
+
+def start(action):
+    """A thread, as long as there may be another one."""
+    with contextlib.suppress(RuntimeError):
+        threading.Thread(target=action, daemon=True).start()
 
 
 def endless():

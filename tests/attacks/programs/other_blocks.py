@@ -6,11 +6,13 @@ from attacker import hits, names, reads
 
 ROWS = (21,)
 PEER_FAULT = "T11"
-CONTROL = "a mount namespace each block: only its own folder is bound; in the tier container nothing else is mounted"
+CONTROL = (
+    "a mount namespace each block, without any block's files; in the tier container only its own folder is mounted"
+)
 
 
 def analyse(tables, params):
-    own = params["folder"]
+    own = f"/blocks/{params['hostile']}"
     others = [f"/blocks/{number}" for number in range(8) if number != params["hostile"]]
     found = []
     for top in (

@@ -5,14 +5,14 @@ import os
 from attacker import hits, works
 
 ROWS = (8, 21)
-CONTROL = "read-only root; block bound read-only; a root file system of its own, read-only once it is made"
+CONTROL = "read-only root; blocks mounted read-only into the container; a root file system of its own, read-only once it is made"
 
 FOLDERS = ("/", "/bin", "/banyan", "/block", "/blocks", "/dev", "/dev/shm", "/dev/mqueue", "/etc", "/home", "/lib", "/mnt", "/opt", "/proc", "/run", "/srv",
            "/sys", "/usr", "/usr/lib/python3", "/var", "/var/tmp")  # fmt: skip
 
 
 def analyse(tables, params):
-    own = [os.path.join(folder, name) for folder, _, files in os.walk(params["folder"]) for name in files]
+    own = [os.path.join(folder, name) for folder, _, files in os.walk("/blocks") for name in files]
     files = [
         *own,
         "/banyan/runner.py",

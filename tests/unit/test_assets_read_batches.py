@@ -6,7 +6,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from assets.source import Format, format_of, read_source
+from assets.read_batches import ROWS as ROWS_READ
+from assets.read_batches import read_batches
+from assets.source import Format, format_of
 from core.errors import Invalid
 from tests.assets_builders import csv_of, table, visit
 
@@ -26,6 +28,14 @@ def arrow(new=pa.ipc.new_stream):
     with new(sink, table(*ROWS).schema) as writer:
         writer.write_table(table(*ROWS), max_chunksize=10)
     return sink.getvalue().to_pybytes()
+
+
+def read_source(content, form, names):
+    """All rows as one table, and the other columns."""
+    source = read_batches(content, form, names)
+    batches = list(source.batches)
+    assert all(batch.num_rows <= ROWS_READ for batch in batches)
+    return pa.Table.from_batches(batches, None if batches else pa.schema([])), source.others
 
 
 def refused(content, form, names=NAMES):
@@ -73,7 +83,9 @@ def test_damage_inside_a_file_is_refused_or_read_but_never_raises_anything_else(
 
 
 @pytest.mark.parametrize("form", list(Format))
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 not what it says", b"\0" * 64, b"\xff\xfe\x00"])
+@pytest.mark.parametrize(
+    "content", [b"", b"PK\x03\x04 not what it says", b"\0" * 64, b"\xff\xfe\x00", b"pid,age\rp1,40\rp2,41\r"]
+)
 def test_a_file_of_another_kind_is_refused(form, content):
     refused(content, form)
     refused(parquet() if form is not Format.PARQUET else csv_of(*ROWS), form)
