@@ -35,15 +35,20 @@ class CodeColumn:
 class View:
     """What the runner makes of a stored table before block SQL reads it.
 
-    A private one has a column `u` too: INTEGER, never NULL, the unit's ordinal among all units of the block, the same in all its
-    tables; the rows of a unit lie together, in the order of `u`.
+    A private one, whose stored column `unit` says whose a row is, has a column `u` too: INTEGER, never NULL, the unit's ordinal among
+    all units of the block, the same in all its tables; the rows of a unit lie together, in the order of `u`.
     """
 
     name: str
     asset: str
-    private: bool
+    unit: str | None
     columns: tuple[ViewColumn, ...]
     codes: tuple[CodeColumn, ...]
+
+    @property
+    def private(self) -> bool:
+        """Whether it has units."""
+        return self.unit is not None
 
 
 def view_name(scan: Scan) -> str:
@@ -66,4 +71,5 @@ def _view(scan: Scan, carried: frozenset[int]) -> View:
         if at in carried:
             values = listed_texts(field.facts) or ()
             codes.append(CodeColumn(f"e{at}", field.name, values, code_type(values)))
-    return View(view_name(scan), scan.asset, scan.private, tuple(columns), tuple(codes))
+    unit = scan.columns[UNIT].name if scan.private else None
+    return View(view_name(scan), scan.asset, unit, tuple(columns), tuple(codes))

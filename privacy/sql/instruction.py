@@ -41,7 +41,7 @@ def row_stage(plan: QueryPlan) -> dict[str, Any]:
             {
                 "name": view.name,
                 "asset": view.asset,
-                "private": view.private,
+                "unit": view.unit,
                 "columns": [
                     {
                         "name": each.name,

@@ -87,7 +87,7 @@ def _view_json(view: View) -> dict[str, Any]:
     return {
         "name": view.name,
         "asset": view.asset,
-        "private": view.private,
+        "unit": view.unit,
         "columns": [
             {"name": each.name, "stored": each.stored, "facts": facts_json(each.facts), "type": each.type}
             for each in view.columns
@@ -106,7 +106,7 @@ def _view_from(entry: Mapping[str, Any]) -> View:
     codes = tuple(
         CodeColumn(each["name"], each["stored"], tuple(each["values"]), each["type"]) for each in entry["codes"]
     )
-    return View(entry["name"], entry["asset"], entry["private"], columns, codes)
+    return View(entry["name"], entry["asset"], entry["unit"], columns, codes)
 
 
 def _key_json(key: PlannedKey) -> dict[str, Any]:
