@@ -28,17 +28,18 @@ from privacy.sql.algebra import (
     facts_over,
 )
 from privacy.sql.asked import Grouping
-from privacy.sql.block_views import view_name
+from privacy.sql.block_views import View, view_name, views_of
 from privacy.sql.codes import by_code, code_facts, coded
+from privacy.sql.columns_read import Stored, columns_read, operand, reads, values_of
 from privacy.sql.ends import rescaled
-from privacy.sql.expressions import ColumnRef, Expression, columns_in
+from privacy.sql.expressions import Expression, columns_in
 from privacy.sql.facts import Facts
 from privacy.sql.functions import FUNCTIONS, facts_of, sql_of, sql_type
 from privacy.sql.functions.rounding import quotient_sql
 from privacy.sql.functions.strings import quoted_text
 from privacy.sql.held import Held, held
 from privacy.sql.relation_graph import relations_in
-from privacy.sql.row_columns import Operand, is_carried, key_columns, key_sql, value_columns, value_sql
+from privacy.sql.row_columns import Operand, key_columns, key_sql, value_columns, value_sql
 
 Made = Constant | Filter | Project | Lookup | Expand | Stacked | Summary  # what is no stored table
 
@@ -48,8 +49,9 @@ def block_sql(grouping: Grouping) -> str:
 
     Raises Unfit where a key or a value has no form in which the pass takes it, or the SQL of an expression would be too long.
     """
-    emitter = _Emitter(grouping.source)
-    over = emitter.over(grouping.source)
+    source = grouping.source
+    emitter = _Emitter(source, _read_of(grouping))
+    over = emitter.over(source)
     wanted = ["u"]
     for at, (key, form) in enumerate(zip(grouping.keys, key_columns(grouping), strict=True)):
         wanted.append(f"{key_sql(over.place_or_text(key.expression), form)} AS k{at}")
@@ -58,21 +60,40 @@ def block_sql(grouping: Grouping) -> str:
         argument = None if column.argument is None else over.place_or_text(column.argument)
         condition = None if column.condition is None else over.sql(column.condition)
         wanted.append(f"{value_sql(argument, facts[column.argument], condition)} AS v{at}")
-    order = "" if grouping.source.ordered else " ORDER BY u"
-    return emitter.with_ + _select(wanted, emitter.name(grouping.source) + order)
+    order = "" if source.ordered else " ORDER BY u"
+    return emitter.with_ + _select(wanted, emitter.name(source) + order)
+
+
+def views_read(grouping: Grouping) -> tuple[View, ...]:
+    """The stored tables that `block_sql` reads, each with the columns that it reads."""
+    return views_of(grouping.source, _read_of(grouping))
+
+
+def _read_of(grouping: Grouping) -> frozenset[Stored]:
+    """The columns of the grouped relation that keys and values are made of."""
+    source = grouping.source
+    carried = coded(source)[id(source)]
+    operands = [key.expression for key in grouping.keys]
+    operands += [column.argument for column in value_columns(grouping) if column.argument is not None]
+    conditions = [column.condition for column in value_columns(grouping) if column.condition is not None]
+    found = {place for place in (operand(each, carried) for each in operands) if place is not None}
+    rest = [each for each in operands if operand(each, carried) is None]
+    return frozenset(found).union(*(reads(each, source, carried) for each in (*rest, *conditions)))
 
 
 def relation_sql(relation: Relation) -> str:
     """All rows and columns of a relation, the unit of a private one first; in no order."""
-    emitter = _Emitter(relation)
-    return emitter.with_ + _select(_columns(relation), emitter.name(relation))
+    wanted = values_of(relation)
+    emitter = _Emitter(relation, wanted)
+    return emitter.with_ + _select(_units(relation) + _names(wanted), emitter.name(relation))
 
 
 class _Emitter:
-    """Writes a relation and all that it is made of."""
+    """Writes a relation and all that it is made of; of the relation itself, the columns `wanted`."""
 
-    def __init__(self, relation: Relation) -> None:
+    def __init__(self, relation: Relation, wanted: frozenset[Stored]) -> None:
         self._carried = coded(relation)
+        self._read = columns_read(relation, wanted)
         self._names: dict[int, str] = {}
         written: list[str] = []
         for part in relations_in(relation):
@@ -91,6 +112,9 @@ class _Emitter:
         """Expressions over the relation, where `prefix` names it."""
         return _Over(relation, self._carried[id(relation)], prefix)
 
+    def _wanted(self, relation: Relation) -> list[Stored]:
+        return sorted(self._read[id(relation)])
+
     def _sql(self, relation: Made) -> str:
         if isinstance(relation, Constant):
             return _constant(relation)
@@ -100,24 +124,26 @@ class _Emitter:
             return self._joined(relation)
         if isinstance(relation, Filter):
             condition = self.over(relation.source).sql(relation.condition)
-            return _select(["*"], f"{self.name(relation.source)} WHERE {condition}")
+            wanted = _units(relation) + _names(self._read[id(relation)])
+            return _select(wanted, f"{self.name(relation.source)} WHERE {condition}")
         return self._projected(relation) if isinstance(relation, Project) else self._summary(relation)
 
     def _projected(self, relation: Project) -> str:
         over, first = self.over(relation.source), int(relation.private)
         wanted = _units(relation)
-        wanted += [f"{over.sql(e)} AS c{first + at}" for at, e in enumerate(relation.expressions)]
-        for at, e in enumerate(relation.expressions):
-            if isinstance(e, ColumnRef) and first + at in self._carried[id(relation)]:
-                wanted.append(f"e{e.index} AS e{first + at}")
+        for each in self._wanted(relation):
+            made = relation.expressions[each.at - first]
+            text = over.sql(made) if each.letter == "c" else over.place_or_text(made).text
+            wanted.append(f"{text} AS {each.name}")
         return _select(wanted, self.name(relation.source))
 
     def _joined(self, relation: Lookup | Expand) -> str:
-        width, dropped = len(relation.source.columns), int(relation.other.private)
-        wanted = [f"a.{column}" for column in _columns(relation.source)]
-        wanted += [f"a.e{at}" for at in sorted(self._carried[id(relation.source)])]
-        wanted += [f"b.c{at} AS c{width + at - dropped}" for at in _values_of(relation.other)]
-        wanted += [f"b.e{at} AS e{width + at - dropped}" for at in sorted(self._carried[id(relation.other)])]
+        width = len(relation.source.columns)
+        shift = width - int(relation.other.private)
+        wanted = ["a.u"] if relation.private else []
+        for each in self._wanted(relation):
+            its = f"b.{each.letter}{each.at - shift} AS {each.name}"
+            wanted.append(f"a.{each.name}" if each.at < width else its)
         left, right = self.over(relation.source, "a."), self.over(relation.other, "b.")
         on = ["a.u = b.u"] if relation.local else []
         on += [_equal(left, one, right, other) for one, other in relation.on]
@@ -126,19 +152,20 @@ class _Emitter:
         return _select(wanted, f"{tables} ON {' AND '.join(on)}")
 
     def _stacked(self, relation: Stacked, source: Relation) -> str:
-        wanted = _units(relation)
-        facts = facts_over(relation)
-        wanted += [f"CAST(c{at} AS {sql_type(facts[at])}) AS c{at}" for at in _values_of(relation)]
-        wanted += [f"e{at}" for at in sorted(self._carried[id(relation)])]
+        wanted, facts = _units(relation), facts_over(relation)
+        for each in self._wanted(relation):
+            text = f"CAST({each.name} AS {sql_type(facts[each.at])}) AS {each.name}"
+            wanted.append(text if each.letter == "c" else each.name)
         return _select(wanted, self.name(source))
 
     def _summary(self, relation: Summary) -> str:
         over, first = self.over(relation.source), int(relation.private)
         keys = _units(relation) + [f"{over.sql(e)} AS c{first + at}" for at, e in enumerate(relation.by)]
-        facts = facts_over(relation)
+        facts, read = facts_over(relation), self._read[id(relation)]
         values = [
             f"{_inner(inner, argument, over, facts[at], relation.source.rows)} AS c{at}"
             for at, (inner, argument) in enumerate(relation.values, first + len(relation.by))
+            if Stored("c", at) in read
         ]
         places = ", ".join(str(at + 1) for at in range(len(keys)))
         return _select(keys + values, f"{self.name(relation.source)} GROUP BY {places}")
@@ -169,8 +196,9 @@ class _Over:
 
     def place_or_text(self, expression: Expression) -> Operand:
         """The place in its list of a column that carries it; of anything else the held form."""
-        if isinstance(expression, ColumnRef) and is_carried(expression, self._carried):
-            return Operand(f"{self._prefix}e{expression.index}", is_place=True)
+        place = operand(expression, self._carried)
+        if place is not None:
+            return Operand(f"{self._prefix}{place.name}", is_place=True)
         return Operand(self.sql(expression), is_place=False)
 
 
@@ -178,17 +206,12 @@ def _select(wanted: Sequence[str], table: str) -> str:
     return f"SELECT {', '.join(wanted)} FROM {table}"  # noqa: S608 - made of generated names and of expressions that are written by `sql_of`
 
 
-def _columns(relation: Relation) -> list[str]:
-    return _units(relation) + [f"c{at}" for at in _values_of(relation)]
-
-
 def _units(relation: Relation) -> list[str]:
     return ["u"] if relation.private else []
 
 
-def _values_of(relation: Relation) -> range:
-    """Positions of the columns that are values."""
-    return range(int(relation.private), len(relation.columns))
+def _names(columns: frozenset[Stored]) -> list[str]:
+    return [each.name for each in sorted(columns)]
 
 
 def _constant(relation: Constant) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from privacy.sql.algebra import UNIT, Relation, Scan
 from privacy.sql.codes import code_type, coded, listed_texts
+from privacy.sql.columns_read import Stored, columns_read
 from privacy.sql.facts import Facts
 from privacy.sql.functions import sql_type
 from privacy.sql.relation_graph import relations_in
@@ -56,20 +57,22 @@ def view_name(scan: Scan) -> str:
     return f"t{scan.table}"
 
 
-def views_of(relation: Relation) -> tuple[View, ...]:
-    """The stored tables that the relation reads, once each."""
+def views_of(relation: Relation, wanted: frozenset[Stored] | None = None) -> tuple[View, ...]:
+    """The stored tables that the relation reads, once each; with the columns that it reads for `wanted` of its own, or with all."""
     carried = coded(relation)
-    return tuple(_view(part, carried[id(part)]) for part in relations_in(relation) if isinstance(part, Scan))
+    read = None if wanted is None else columns_read(relation, wanted)
+    scans = (part for part in relations_in(relation) if isinstance(part, Scan))
+    return tuple(_view(scan, carried[id(scan)], None if read is None else read[id(scan)]) for scan in scans)
 
 
-def _view(scan: Scan, carried: frozenset[int]) -> View:
+def _view(scan: Scan, carried: frozenset[int], read: frozenset[Stored] | None) -> View:
     columns, codes = list[ViewColumn](), list[CodeColumn]()
     for at, field in enumerate(scan.columns):
-        if scan.private and at == UNIT:
-            continue
-        columns.append(ViewColumn(f"c{at}", field.name, field.facts, sql_type(field.facts)))
-        if at in carried:
+        value, place = Stored("c", at), Stored("e", at)
+        if not (scan.private and at == UNIT) and (read is None or value in read):
+            columns.append(ViewColumn(value.name, field.name, field.facts, sql_type(field.facts)))
+        if at in carried and (read is None or place in read):
             values = listed_texts(field.facts) or ()
-            codes.append(CodeColumn(f"e{at}", field.name, values, code_type(values)))
+            codes.append(CodeColumn(place.name, field.name, values, code_type(values)))
     unit = scan.columns[UNIT].name if scan.private else None
     return View(view_name(scan), scan.asset, unit, tuple(columns), tuple(codes))

@@ -116,15 +116,18 @@ class Views:
         self.database.execute(f'CREATE TABLE "{view.asset}" AS SELECT {columns} FROM stored')
         self.database.unregister("stored")
 
-    def use(self, relation) -> duckdb.DuckDBPyConnection:
-        """The database, its views called as the relation's block SQL calls them."""
-        for view in views_of(relation):
-            self.database.execute(f'CREATE OR REPLACE TEMP VIEW {view.name} AS SELECT * FROM "{view.asset}"')
+    def use(self, *views) -> duckdb.DuckDBPyConnection:
+        """The database with these views and their columns alone."""
+        for view in views:
+            columns = ["u"] if view.private else []
+            columns += [column.name for column in (*view.columns, *view.codes)]
+            made = f'SELECT {", ".join(columns)} FROM "{view.asset}"'
+            self.database.execute(f"CREATE OR REPLACE TEMP VIEW {view.name} AS {made}")
         return self.database
 
     def rows(self, sql, relation):
         """What DuckDB says, the unit as its text."""
-        found = self.use(relation).execute(sql).fetchall()
+        found = self.use(*views_of(relation)).execute(sql).fetchall()
         return [(self.units[row[0]], *row[1:]) if relation.private else row for row in found]
 
 

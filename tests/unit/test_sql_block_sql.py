@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from dataclasses import replace
 
 import duckdb
 import pyarrow as pa
@@ -11,9 +12,9 @@ import pytest
 
 from privacy.schema import Column, ColumnType, TableSchema
 from privacy.sql.aggregates import Aggregate, Inner, inner_facts
-from privacy.sql.algebra import UNIT, Filter, Project, Scan, Stacked, Summary, constant_of, facts_over, scan_of
+from privacy.sql.algebra import UNIT, Filter, Lookup, Project, Scan, Stacked, Summary, constant_of, facts_over, scan_of
 from privacy.sql.asked import Asked, Grouping, Key
-from privacy.sql.block_sql import block_sql, relation_sql
+from privacy.sql.block_sql import block_sql, relation_sql, views_read
 from privacy.sql.block_views import views_of
 from privacy.sql.bounds import Adds
 from privacy.sql.expressions import Call, ColumnRef, Literal
@@ -54,7 +55,7 @@ def test_rows_of_random_trees_are_the_interpreters(start, views):
             assert len(expected) <= relation.rows
             assert counted(database.rows(sql, relation)) == counted(expected), (number, sql)
         types = [sql_type(f) if f.kind is not Kind.NOTHING else '"NULL"' for f in facts_over(relation)]
-        found = [row[1] for row in database.use(relation).execute(f"DESCRIBE {sql}").fetchall()]
+        found = [row[1] for row in database.use(*views_of(relation)).execute(f"DESCRIBE {sql}").fetchall()]
         assert found[int(relation.private) :] == types[int(relation.private) :], sql
 
 
@@ -114,7 +115,7 @@ def test_the_pass_over_block_sql_gives_the_interpreters_cells(start, views, libr
         for tables, database in views.values():
             with aggregate.Pass(library, instruction_of(grouping, bounds)) as running:
                 units = pa.array(database.units, pa.string())
-                running.block(len(units), units, batches_of(database.use(grouping.source), block_sql(grouping)))
+                running.block(len(units), units, batches_of(database.use(*views_read(grouping)), block_sql(grouping)))
                 totals = combine([running.partial()], shape_of(grouping, bounds))
             found = tuple(dict(zip(part.keys, map(tuple, part.values.tolist()), strict=True)) for part in totals.sets)
             assert found == cells_of(grouping, tables, bounds), (number, block_sql(grouping))
@@ -180,15 +181,27 @@ def sql_of_text(text):
         ("SELECT COUNT(*) FROM visits", "SELECT u FROM t0"),
         (
             "SELECT ward, SUM(score) FROM visits WHERE outcome = 'good' GROUP BY ward",
-            "WITH r0 AS (SELECT * FROM t0 WHERE (e3 = CAST(0 AS BIGINT))) SELECT u, e2 AS k0, CAST(c5 AS BIGINT) AS v0 FROM r0",
+            "WITH r0 AS (SELECT u, c5, e2 FROM t0 WHERE (e3 = CAST(0 AS BIGINT))) SELECT u, e2 AS k0, CAST(c5 AS BIGINT) AS v0 FROM r0",
         ),
         (
             "SELECT outcome, COUNT(*) FROM visits WHERE outcome IN ('bad', 'ugly') AND ward IS NOT NULL GROUP BY outcome",
-            "WITH r0 AS (SELECT * FROM t0 WHERE ((e3 IN (CAST(1 AS BIGINT), CAST(-1 AS BIGINT))) AND (NOT (e2 IS NULL)))) SELECT u, e3 AS k0 FROM r0",
+            "WITH r0 AS (SELECT u, e3 FROM t0 WHERE ((e3 IN (CAST(1 AS BIGINT), CAST(-1 AS BIGINT))) AND (NOT (e2 IS NULL)))) SELECT u, e3 AS k0 FROM r0",
         ),
         (
             "SELECT urgent, COUNT(*) FILTER (WHERE age > 3) FROM visits GROUP BY urgent",
             "SELECT u, CAST(c7 AS SMALLINT) AS k0, CASE WHEN (c4 > CAST(3 AS BIGINT)) THEN CAST(0 AS BIGINT) END AS v0 FROM t0",
+        ),
+        (
+            "SELECT beds, COUNT(*) FROM visits LEFT JOIN wards ON ward = name GROUP BY beds",
+            "WITH r0 AS (SELECT a.u, b.c1 AS c12 FROM t0 AS a LEFT JOIN t1 AS b ON (a.c2 = b.c0)) SELECT u, CAST(c12 AS BIGINT) AS k0 FROM r0 ORDER BY u",
+        ),
+        (
+            "SELECT n, COUNT(*) FROM (SELECT patient, COUNT(*) AS n, SUM(score) AS s FROM visits GROUP BY patient) x GROUP BY n",
+            "WITH r0 AS (SELECT u, count(*) AS c1 FROM t0 GROUP BY 1), r1 AS (SELECT u, c1 AS c1 FROM r0) SELECT u, CAST(c1 AS BIGINT) AS k0 FROM r1 ORDER BY u",
+        ),
+        (
+            "SELECT COUNT(*) FROM (SELECT visit, age FROM visits UNION ALL SELECT visit, doses FROM drugs) x",
+            "WITH r0 AS (SELECT u FROM t0), r1 AS (SELECT u FROM r0), r2 AS (SELECT u FROM t1), r3 AS (SELECT u FROM r2), r4 AS (SELECT u FROM r1 UNION ALL SELECT u FROM r3) SELECT u FROM r4 ORDER BY u",
         ),
     ],
 )
@@ -296,9 +309,30 @@ def test_a_column_that_is_always_null_reaches_the_pass_as_a_number(views):
     asked = (Asked(Aggregate.NONNULL, ColumnRef(1)), Asked(Aggregate.VALUES, ColumnRef(1)))
     grouping = Grouping(nothing, (Key("x", ColumnRef(1)),), ((0,),), asked)
     _, (_, database), *_ = views.values()
-    found = database.use(nothing).sql(block_sql(grouping)).to_arrow_table()
+    found = database.use(*views_read(grouping)).sql(block_sql(grouping)).to_arrow_table()
     assert found.schema.types == [pa.int32(), pa.int64(), pa.int64()]
     assert found.num_rows == found.column("k0").null_count == found.column("v0").null_count > 0
+
+
+def test_views_have_the_columns_that_are_read():
+    text = "SELECT ward, SUM(score) FROM visits JOIN people ON patient = person WHERE outcome = 'good' GROUP BY ward"
+    views = {view.asset: view for view in views_read(accepted(text).grouping)}
+    visits, people = views["clinic/visits"], views["clinic/people"]
+    assert [(column.name, column.stored, column.type) for column in visits.columns] == [("c5", "score", "BIGINT")]
+    assert [(code.name, code.stored, code.values) for code in visits.codes] == [
+        ("e2", "ward", ("north", "south", "it's")),
+        ("e3", "outcome", ("good", "bad")),
+    ]
+    assert (people.unit, people.columns, people.codes) == ("person", (), ())
+
+
+def test_of_a_public_table_something_is_read(views):
+    """A SELECT has a column, also where rows alone are joined."""
+    one = replace(constant_of(((1, 2),), ("a", "b")), unique=frozenset({frozenset({0})}))
+    wards = Project(scans()["open/wards"], (ColumnRef(1), ColumnRef(2)), ("beds", "town"))
+    both = Project(Lookup(wards, one, ((Literal(1), ColumnRef(0)),), False, False), (ColumnRef(3),), ("b",))
+    (_, database), *_ = views.values()
+    assert database.rows(relation_sql(both), both) == [(2,), (2,)]
 
 
 def test_a_relation_that_is_read_twice_is_written_once():

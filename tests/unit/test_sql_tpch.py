@@ -10,7 +10,7 @@ import pytest
 
 from privacy.schema import ColumnType
 from privacy.sql.aggregates import Aggregate
-from privacy.sql.block_sql import block_sql, relation_sql
+from privacy.sql.block_sql import block_sql, relation_sql, views_read
 from privacy.sql.checked import checked
 from privacy.sql.functions.rounding import half_away
 from privacy.sql.held import shown
@@ -49,7 +49,7 @@ def worlds():
 
 def exact_cells(grouping, views):
     """The noisy table without noise, from the rows that the pass would take."""
-    rows = views.use(grouping.source).execute(block_sql(grouping)).fetchall()
+    rows = views.use(*views_read(grouping)).execute(block_sql(grouping)).fetchall()
     forms, width, groups = key_columns(grouping), len(grouping.keys), {}
     for row in rows:
         key = tuple(
