@@ -1,113 +1,15 @@
-"""The rows of a checked relation, by the definition of each node: slow, in plain Python, to be compared with what DuckDB says of the text."""
+"""The exact groups of a checked query, from the interpreter's rows: to be compared with what DuckDB says of the text."""
 
 from __future__ import annotations
 
 import itertools
 from decimal import Decimal
 
-from privacy.sql.aggregates import AVG_SCALE, Aggregate, Inner
-from privacy.sql.algebra import (
-    UNIT,
-    Constant,
-    Expand,
-    Filter,
-    Lookup,
-    Project,
-    Scan,
-    Stacked,
-    Summary,
-    facts_over,
-)
-from privacy.sql.conjuncts import placed
+from privacy.sql.aggregates import Aggregate
+from privacy.sql.algebra import UNIT, facts_over
 from privacy.sql.evaluate import evaluator
-from privacy.sql.expressions import Call
-from privacy.sql.functions import facts_of
-from privacy.sql.functions.rounding import half_away
-from privacy.sql.held import Kind, held, shown
-
-
-def rows_of(relation, tables):
-    """Rows of held values. `tables` holds for each asset its rows as dictionaries."""
-    if isinstance(relation, Scan):
-        fields = relation.columns
-        return [
-            tuple(held(row[field.name], field.facts.kind, field.facts.scale) for field in fields)
-            for row in tables[relation.asset]
-        ]
-    if isinstance(relation, Constant):
-        kinds = [(field.facts.kind, field.facts.scale) for field in relation.columns]
-        return [tuple(held(value, *kind) for value, kind in zip(row, kinds, strict=True)) for row in relation.values]
-    if isinstance(relation, Filter):
-        keep = evaluator(relation.condition, facts_over(relation.source))
-        return [row for row in rows_of(relation.source, tables) if keep(row) is True]
-    if isinstance(relation, Project):
-        made = [evaluator(each, facts_over(relation.source)) for each in relation.expressions]
-        rows = rows_of(relation.source, tables)
-        return [(*row[: int(relation.private)], *(value(row) for value in made)) for row in rows]
-    if isinstance(relation, Stacked):
-        return [row for source in relation.sources for row in rows_of(source, tables)]
-    if isinstance(relation, Summary):
-        return _summary(relation, tables)
-    assert isinstance(relation, Lookup | Expand)
-    return _join(relation, tables)
-
-
-def _join(relation, tables):
-    width = len(relation.source.columns)
-    facts = (*facts_over(relation.source), *facts_over(relation.other))
-    shift = {at: at + width for at in range(len(relation.other.columns))}
-    tests = [evaluator(Call("eq", (left, placed(right, shift))), facts) for left, right in relation.on]
-    others, found = rows_of(relation.other, tables), []
-    for row in rows_of(relation.source, tables):
-        met = [
-            other
-            for other in others
-            if (not relation.local or row[UNIT] == other[UNIT]) and all(test((*row, *other)) is True for test in tests)
-        ]
-        assert not isinstance(relation, Lookup) or len(met) <= 1
-        dropped = int(relation.other.private)
-        found += [(*row, *other[dropped:]) for other in met]
-        if relation.keeps and not met:
-            found.append((*row, *[None] * (len(relation.other.columns) - dropped)))
-    assert len(found) <= relation.rows
-    return found
-
-
-def _summary(relation, tables):
-    facts = facts_over(relation.source)
-    keys = [evaluator(each, facts) for each in relation.by]
-    arguments = [None if each is None else evaluator(each, facts) for _, each in relation.values]
-    groups = {}
-    for row in rows_of(relation.source, tables):
-        key = (*row[: int(relation.private)], *(key(row) for key in keys))
-        groups.setdefault(key, []).append(row)
-    known = [None if each is None else facts_of(each, facts) for _, each in relation.values]
-    found = []
-    for key, rows in groups.items():
-        values = [
-            _inner(inner, [row if of is None else of(row) for row in rows], argument)
-            for (inner, _), of, argument in zip(relation.values, arguments, known, strict=True)
-        ]
-        found.append((*key, *values))
-    return found
-
-
-def _inner(inner, values, argument):
-    some = [value for value in values if value is not None]
-    if inner is Inner.ROWS:
-        return len(values)
-    if inner is Inner.NONNULL:
-        return len(some)
-    if inner is Inner.VALUES:
-        return len(set(some))
-    if not some:
-        return None
-    if inner is Inner.SUM:
-        return sum(some)
-    if inner is Inner.AVG:
-        return half_away(sum(some) * 10 ** max(0, AVG_SCALE - argument.scale), len(some))
-    by_bytes = (lambda value: value.encode()) if argument.kind is Kind.TEXT else None
-    return min(some, key=by_bytes) if inner is Inner.MIN else max(some, key=by_bytes)
+from privacy.sql.held import Kind, shown
+from privacy.sql.interpreter_rows import rows_of
 
 
 def cells_of(grouping, tables):

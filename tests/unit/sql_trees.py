@@ -27,11 +27,11 @@ from privacy.sql.block_sql import block_sql
 from privacy.sql.block_views import views_of
 from privacy.sql.bounds import Adds, Bounds, Measured
 from privacy.sql.codes import listed_texts
+from privacy.sql.conjuncts import placed
 from privacy.sql.expressions import Call, ColumnRef, Literal
 from privacy.sql.facts import Unfit, column_facts
 from privacy.sql.functions import FUNCTIONS, facts_of
 from privacy.sql.held import Kind, held, shown
-from privacy.sql.join_order import placed
 from privacy.sql.names_in_scope import Table
 from privacy.sql.row_columns import KeyKind, key_columns, value_places
 from tests.unit.clinic_catalogue import CLINIC, some_tables

@@ -11,14 +11,18 @@ import pytest
 
 from privacy.siphash import siphash
 from privacy.sql.aggregates import Aggregate, Inner
-from privacy.sql.algebra import Expand, Filter, Lookup, Project, Stacked, Summary, constant_of
+from privacy.sql.algebra import Expand, Filter, Lookup, Project, Stacked, Summary, constant_of, facts_over
 from privacy.sql.asked import Asked, Grouping, Key
 from privacy.sql.bounds import Adds, Bounds, Measured
 from privacy.sql.expressions import Call, ColumnRef, Literal
+from privacy.sql.held import shown
 from privacy.sql.interpreter import LARGEST, cells_of, chosen_groups
 from privacy.sql.interpreter_rows import rows_of
+from privacy.sql.relation_graph import relations_in
+from tests.unit.clinic_catalogue import accepted
 from tests.unit.relation_rows import of_one, units_in, without
 from tests.unit.sql_trees import UNITS, Trees, accepted_grouping, scans, some_bounds, tables_of
+from tests.unit.test_sql_meaning import TEXTS
 
 # Aumasson and Bernstein's vectors for the key 00 01 … 0f and the messages of 0, 1, … 16 bytes 00 01 …
 VECTORS = """
@@ -59,16 +63,16 @@ TABLES = {
 }
 
 
-def shown(relation, *names):
+def columns_of(relation, *names):
     at = [column(relation, name).index for name in names]
     return sorted(([row[i] for i in at] for row in rows_of(relation, TABLES)), key=repr)
 
 
 def test_a_lookup_finds_one_row_or_none():
     on = ((column(VISITS, "ward"), column(WARDS, "name")),)
-    assert shown(Lookup(VISITS, WARDS, on, False, False), "visit", "beds") == [[1, 3], [2, 3], [3, 3]]
+    assert columns_of(Lookup(VISITS, WARDS, on, False, False), "visit", "beds") == [[1, 3], [2, 3], [3, 3]]
     local = Lookup(DRUGS, VISITS, ((column(DRUGS, "visit"), column(VISITS, "visit")),), False, True)
-    assert shown(local, "holder", "line", "score") == [["a", 1, 5], ["a", 2, 5], ["b", 1, -2]]
+    assert columns_of(local, "holder", "line", "score") == [["a", 1, 5], ["a", 2, 5], ["b", 1, -2]]
 
 
 def test_rows_of_two_units_never_meet():
@@ -80,24 +84,24 @@ def test_rows_of_two_units_never_meet():
 
 def test_a_kept_row_without_a_partner_is_padded():
     joined = Expand(PEOPLE, VISITS, (), True, True)
-    assert shown(joined, "person", "visit") == [["a", 1], ["a", 2], ["b", 3], ["c", None]]
+    assert columns_of(joined, "person", "visit") == [["a", 1], ["a", 2], ["b", 3], ["c", None]]
 
 
 def test_a_filter_keeps_what_is_true_alone():
     positive = Filter(VISITS, Call("gt", (column(VISITS, "score"), Literal(0))))
-    assert shown(positive, "visit") == [[1]]
-    assert shown(Filter(VISITS, Call("not", (positive.condition,))), "visit") == [[3]]
+    assert columns_of(positive, "visit") == [[1]]
+    assert columns_of(Filter(VISITS, Call("not", (positive.condition,))), "visit") == [[3]]
 
 
 def test_stacked_rows_are_all_there():
     one = Project(VISITS, (column(VISITS, "visit"),), ("n",))
-    assert shown(Stacked((one, one)), "n") == [[1], [1], [2], [2], [3], [3]]
+    assert columns_of(Stacked((one, one)), "n") == [[1], [1], [2], [2], [3], [3]]
 
 
 def test_a_summary_is_exact_in_each_unit():
     inner = [(each, None if each is Inner.ROWS else column(VISITS, "score")) for each in Inner]
     summary = Summary(VISITS, (), tuple(inner), tuple(map(str, Inner)))
-    assert shown(summary, "patient", *Inner) == [
+    assert columns_of(summary, "patient", *Inner) == [
         ["a", 2, 1, 1, 5, 5_000_000, 5, 5],
         ["b", 1, 1, 1, -2, -2_000_000, -2, -2],
     ]
@@ -233,6 +237,34 @@ def test_every_set_has_cells_of_its_own():
     assert everything == {b"": (3,)}
     assert len(by_ward) == len(by_both) == 1
     assert cells_of(grouping, {"clinic/visits": []}, bounds) == ({}, {}, {})
+
+
+# --- What a relation claims of its rows. -----------------------------------------------------------------------------
+
+
+def check_claims(relation, tables):
+    """Of the relation and of all that it is made of: sizes, facts, unique sets and units are as claimed."""
+    for part in relations_in(relation):
+        rows = rows_of(part, tables)
+        assert len(rows) <= part.rows
+        for at, facts in enumerate(facts_over(part)):
+            held = {row[at] for row in rows}
+            assert all(facts.has(shown(value, facts.kind, facts.scale)) for value in held), (part, at)
+        for columns in part.unique:
+            assert len({tuple(row[at] for at in columns) for row in rows}) == len(rows), (part, columns)
+        assert not part.private or all(isinstance(row[0], str) for row in rows)
+
+
+@pytest.mark.parametrize("start", range(0, 60, 20))
+def test_claims_of_random_trees_hold(start):
+    for number in range(start, start + 20):
+        for seed in (2, 9):
+            check_claims(Trees(number).relation(), tables_of(seed))
+
+
+@pytest.mark.parametrize("sql", TEXTS)
+def test_claims_of_checked_texts_hold(sql):
+    check_claims(accepted(sql).grouping.source, tables_of(9))
 
 
 # --- What one unit can change. ---------------------------------------------------------------------------------------
