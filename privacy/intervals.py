@@ -19,10 +19,10 @@ from privacy.tails import half_width_of_two
 
 CONFIDENCE = 0.95
 
-_Floats = npt.NDArray[np.float64]
+Floats = npt.NDArray[np.float64]
 
-_CANDIDATES = 129
-_INTERVAL_DRAWS = 8_000
+CANDIDATES = 129
+INTERVAL_DRAWS = 8_000
 _ERROR_DRAWS = 2_000
 _CHUNK = 500
 
@@ -75,14 +75,29 @@ def ratio_intervals(
         return []
     generator = np.random.default_rng(secrets.randbits(128) if seed is None else seed)
     sum_draws, count_draws = (
-        sum((simulated_noise(noise, _INTERVAL_DRAWS, generator) for _ in range(draws)), np.zeros(_INTERVAL_DRAWS))
+        sum((simulated_noise(noise, INTERVAL_DRAWS, generator) for _ in range(draws)), np.zeros(INTERVAL_DRAWS))
         for noise in (sum_noise, count_noise)
     )
-    ratios = np.linspace(lower, upper, _CANDIDATES)
+    return bounded_ratio_intervals(
+        np.array(sums, float), np.array(counts, float), sum_draws, count_draws, (lower, upper), confidence
+    )
+
+
+def bounded_ratio_intervals(
+    sums: Floats,
+    counts: Floats,
+    sum_draws: Floats,
+    count_draws: Floats,
+    bounds: tuple[float, float],
+    confidence: float = CONFIDENCE,
+) -> list[Interval]:
+    """As `ratio_intervals`, from draws of both noises."""
+    lower, upper = bounds
+    ratios = np.linspace(lower, upper, CANDIDATES)
     reach = _reach(ratios, sum_draws, count_draws, confidence)
     found: list[Interval] = []
     for start in range(0, len(sums), _CHUNK):
-        pair = np.array(sums[start : start + _CHUNK], float), np.array(counts[start : start + _CHUNK], float)
+        pair = sums[start : start + _CHUNK], counts[start : start + _CHUNK]
         released = _released(*pair, lower, upper)
         errors = _errors(*pair, sum_draws[:_ERROR_DRAWS], count_draws[:_ERROR_DRAWS], lower=lower, upper=upper)
         lows, highs = _hull(*pair, ratios, reach)
@@ -91,7 +106,25 @@ def ratio_intervals(
     return found
 
 
-def simulated_noise(noise: Noise, number: int, generator: np.random.Generator) -> _Floats:
+def inverted(
+    tops: Floats, bottoms: Floats, top_draws: Floats, bottom_draws: Floats, ratios: Floats, confidence: float
+) -> tuple[Floats, Floats]:
+    """For each pair of noisy numbers the least and the greatest true ratio that their noise, of which these are draws, admits.
+
+    Ratios between the first and the last of `ratios`, which increase, are asked; where none is admitted both of these are returned.
+    top - r·bottom of the noisy pair is noise alone where r is the true ratio, whatever the true numbers are.
+    """
+    reach = _reach(ratios, top_draws, bottom_draws, confidence)
+    chunks = [
+        _hull(tops[at : at + _CHUNK], bottoms[at : at + _CHUNK], ratios, reach) for at in range(0, len(tops), _CHUNK)
+    ]
+    if not chunks:
+        return np.zeros(0), np.zeros(0)
+    lows, highs = zip(*chunks, strict=True)
+    return np.concatenate(lows), np.concatenate(highs)
+
+
+def simulated_noise(noise: Noise, number: int, generator: np.random.Generator) -> Floats:
     """Simulated noise: information for people, so a fast ordinary generator will do; nothing of it is released."""
     scale = float(noise.scale)
     if noise.kind is NoiseKind.GAUSSIAN:
@@ -101,25 +134,25 @@ def simulated_noise(noise: Noise, number: int, generator: np.random.Generator) -
     return (generator.geometric(success, number) - generator.geometric(success, number)).astype(np.float64)
 
 
-def _released(sums: _Floats, counts: _Floats, lower: float, upper: float) -> _Floats:
+def _released(sums: Floats, counts: Floats, lower: float, upper: float) -> Floats:
     return np.clip(sums / np.maximum(counts, 1.0), lower, upper)
 
 
 def _errors(
-    sums: _Floats, counts: _Floats, sum_draws: _Floats, count_draws: _Floats, *, lower: float, upper: float
-) -> _Floats:
+    sums: Floats, counts: Floats, sum_draws: Floats, count_draws: Floats, *, lower: float, upper: float
+) -> Floats:
     """The spread of the whole release function, simulated at the noisy values."""
     again = _released(sums[:, None] + sum_draws, counts[:, None] + count_draws, lower, upper)
     return np.asarray(again.std(axis=1))
 
 
-def _reach(ratios: _Floats, sum_draws: _Floats, count_draws: _Floats, confidence: float) -> _Floats:
+def _reach(ratios: Floats, sum_draws: Floats, count_draws: Floats, confidence: float) -> Floats:
     """For each candidate ratio r, how far sum - r·count strays from 0 by noise alone, in that share of draws, if r is true."""
     strayed = np.abs(sum_draws - ratios[:, None] * count_draws)
     return np.asarray(np.quantile(strayed, confidence, axis=1, method="higher"))
 
 
-def _hull(sums: _Floats, counts: _Floats, ratios: _Floats, reach: _Floats) -> tuple[_Floats, _Floats]:
+def _hull(sums: Floats, counts: Floats, ratios: Floats, reach: Floats) -> tuple[Floats, Floats]:
     """The least and greatest ratio r with |sum - r·count| ≤ reach(r); all candidates where there is none.
 
     Between candidates the reach is taken as linear, so that each segment is a pair of linear inequalities.
@@ -139,7 +172,7 @@ def _hull(sums: _Floats, counts: _Floats, ratios: _Floats, reach: _Floats) -> tu
     return np.where(none, ratios[0], lows), np.where(none, ratios[-1], highs)
 
 
-def _narrowed(low: _Floats, high: _Floats, factor: _Floats, least: _Floats) -> tuple[_Floats, _Floats]:
+def _narrowed(low: Floats, high: Floats, factor: Floats, least: Floats) -> tuple[Floats, Floats]:
     """The part of [low, high] where factor · r ≥ least; an empty part has low > high."""
     flat = factor == 0
     edge = least / np.where(flat, 1.0, factor)
