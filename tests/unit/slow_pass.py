@@ -7,41 +7,10 @@ from __future__ import annotations
 
 import struct
 
+from privacy.siphash import siphash
+
 LARGEST = 2**62 - 1
-WORD = 2**64 - 1
 UNIT, GROUP, RANK, SAMPLE, VALUE, VALUE_2 = range(6)
-
-
-def siphash(key: tuple[int, int], data: bytes) -> int:
-    """SipHash-2-4 (Aumasson and Bernstein, 2012)."""
-    a, b, c, d = (
-        k ^ n
-        for k, n in zip(
-            key * 2, (0x736F6D6570736575, 0x646F72616E646F6D, 0x6C7967656E657261, 0x7465646279746573), strict=True
-        )
-    )
-
-    def turned(x: int, n: int) -> int:
-        return (x << n | x >> (64 - n)) & WORD
-
-    def mixed(rounds: int) -> None:
-        nonlocal a, b, c, d
-        for _ in range(rounds):
-            a, c = (a + b) & WORD, (c + d) & WORD
-            b, d = turned(b, 13) ^ a, turned(d, 16) ^ c
-            a = turned(a, 32)
-            c, a = (c + b) & WORD, (a + d) & WORD
-            b, d = turned(b, 17) ^ c, turned(d, 21) ^ a
-            c = turned(c, 32)
-
-    whole = data + bytes(-(len(data) + 1) % 8) + bytes([len(data) % 256])
-    for (m,) in struct.iter_unpack("<Q", whole):
-        d ^= m
-        mixed(2)
-        a ^= m
-    c ^= 0xFF
-    mixed(4)
-    return a ^ b ^ c ^ d
 
 
 def canonical(key, value) -> bytes | None:
