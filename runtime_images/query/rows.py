@@ -34,6 +34,8 @@ class RowStage:
     public        the files of each public asset that is read
     blocks        for each block of the sheaf the file of each private asset that is read
     memory_bytes  the most that DuckDB may hold
+
+    Paths are the server's own: no sign in them stands for several files.
     """
 
     def __init__(
@@ -130,7 +132,7 @@ def _place(code: Mapping[str, Any], stored: str) -> str:
 
 
 def _parquet(paths: Sequence[str]) -> str:
-    return f"read_parquet({_list(paths)})"
+    return f"read_parquet({_list(paths)}, hive_partitioning = false)"
 
 
 def _list(texts: Sequence[str]) -> str:
