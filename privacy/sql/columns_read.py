@@ -42,8 +42,9 @@ def reads(expression: Expression, relation: Relation, carried: frozenset[int]) -
 
 def operand(expression: Expression, carried: frozenset[int]) -> Stored | None:
     """The place that a key or a value is read by, where it is a column that carries one."""
-    carries = isinstance(expression, ColumnRef) and expression.index in carried
-    return Stored("e", expression.index) if carries and isinstance(expression, ColumnRef) else None
+    if isinstance(expression, ColumnRef) and expression.index in carried:
+        return Stored("e", expression.index)
+    return None
 
 
 def columns_read(relation: Relation, wanted: Iterable[Stored]) -> Read:

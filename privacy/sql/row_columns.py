@@ -13,7 +13,8 @@ from enum import StrEnum
 from privacy.sql.aggregates import Aggregate
 from privacy.sql.asked import Asked, Grouping
 from privacy.sql.codes import code_type, coded, listed_texts
-from privacy.sql.expressions import ColumnRef, Expression
+from privacy.sql.columns_read import operand
+from privacy.sql.expressions import Expression
 from privacy.sql.facts import SMALL_BITS, WHOLE, Facts, Unfit
 from privacy.sql.functions.strings import quoted_text
 from privacy.sql.held import Held, Kind
@@ -68,7 +69,7 @@ def key_columns(grouping: Grouping) -> tuple[KeyColumn, ...]:
     """The form of each key. Raises Unfit for a number that needs more than 63 bits."""
     carried = coded(grouping.source)[id(grouping.source)]
     pairs = zip(grouping.keys, grouping.key_facts, strict=True)
-    return tuple(_key_column(facts, carries=is_carried(key.expression, carried)) for key, facts in pairs)
+    return tuple(_key_column(facts, carries=operand(key.expression, carried) is not None) for key, facts in pairs)
 
 
 def _key_column(facts: Facts, *, carries: bool) -> KeyColumn:
@@ -92,7 +93,7 @@ def value_columns(grouping: Grouping) -> tuple[ValueColumn, ...]:
     for asked, facts in zip(grouping.values, grouping.argument_facts, strict=True):
         if asked.aggregate is not Aggregate.VALUES or asked.argument is None or facts is None:
             continue
-        if not _told_apart(facts, carries=is_carried(asked.argument, carried)):
+        if not _told_apart(facts, carries=operand(asked.argument, carried) is not None):
             reason = "COUNT(DISTINCT …) counts values of a declared list, or numbers of at most 63 bits"
             raise Unfit(reason, "declare the column as a category, or count a CASE or a number made of it")
     return tuple(dict.fromkeys(column for column in map(_value_column, grouping.values) if column is not None))
@@ -115,11 +116,6 @@ def _told_apart(facts: Facts, *, carries: bool) -> bool:
         return facts.fits(SMALL_BITS)
     listed = listed_texts(facts)
     return facts.kind is not Kind.TEXT or (listed is not None and (carries or len(listed) <= _SEARCHED_FOR_VALUES))
-
-
-def is_carried(expression: Expression, carried: frozenset[int]) -> bool:
-    """Whether an expression is a column that carries its place in the list."""
-    return isinstance(expression, ColumnRef) and expression.index in carried
 
 
 def key_sql(operand: Operand, key: KeyColumn) -> str:
