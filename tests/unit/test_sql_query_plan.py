@@ -24,10 +24,12 @@ from privacy.sql.plan_json import plan_from, plan_json
 from privacy.sql.query_plan import Part
 from privacy.sql.sensitivities import Needs, check_shown, needs_of
 from privacy.sql.shares import shares_of
+from privacy.sql.totals import combine
 from tests.unit.clinic_catalogue import accepted, some_tables
 from tests.unit.sql_planned import AGGREGATES, planned
-from tests.unit.test_query_kernel import aggregate
+from tests.unit.test_query_kernel import aggregate, library
 
+__all__ = ["library"]  # the fixture
 KEYS = {"": "", "ward": " GROUP BY ward", "note": " GROUP BY note"}
 CURRENCIES = [
     (Accountant.BASIC, NoiseKind.LAPLACE),
@@ -324,11 +326,14 @@ def test_a_plan_that_hides_less_than_a_unit_changes_cannot_be_built():
         replace(plan, measures=tuple(m for m in plan.measures if m.adds is not Adds.UNITS))
 
 
-def test_the_pass_and_the_gate_read_what_the_plan_says():
+def test_the_pass_and_the_gate_read_what_the_plan_says(library):
     for sql in STORED:
         plan = planned(sql)
         told = pass_specification(plan, bytes(16))
-        assert aggregate.specification(told)
+        with aggregate.Pass(library, told) as running:
+            totals = combine([running.partial()], plan.shape)
+        assert [found.values.shape[0] for found in totals.sets] == [0] * len(plan.sets)
+        assert totals.sets[0].values.shape[1] == sum(measure.columns for measure in plan.measures)
         assert [measure["kind"] for measure in told["measures"]] == [kind for kind, _ in plan.shape.measures]
         assert plan.shape.of(plan.shape.text()).max_bytes == plan.shape.max_bytes
         json.dumps(row_stage(plan))
