@@ -12,6 +12,7 @@ from itertools import product
 
 from privacy.sql.algebra import Constant, Relation, Scan, Stacked, Summary
 from privacy.sql.asked import Grouping
+from privacy.sql.effort import Effort
 from privacy.sql.expressions import Call, ColumnRef, Expression, Value, columns_in, parts_of
 from privacy.sql.facts import WHOLE, Facts
 from privacy.sql.flattening import Flat, flattened, moved
@@ -20,6 +21,7 @@ from privacy.sql.listed_rows import MAX_ROWS, Joining, Listed, Row
 from privacy.sql.narrowing import declared_facts, flat_facts, known_of
 
 MAX_CELLS = 10_000  # keys of one grouping set
+MAX_STEPS = 4_000_000  # parts of expressions, or values, times the rows on which they are looked at; about a second
 
 PublicRows = Mapping[str, Sequence[Mapping[str, Value]]]  # by asset; values as people write them
 
@@ -39,9 +41,10 @@ class _Reading:
         self.declared = grouping.key_facts
         self.keys = moved([key.expression for key in grouping.keys], dict(enumerate(flat.columns)))
         self.facts = declared_facts(flat)
-        self.listed = _listed_columns(flat, flat_facts(flat), public, _read_by((*self.keys, *flat.holds)))
+        self.effort, narrow = Effort(MAX_STEPS), flat_facts(flat)
+        self.listed = _listed_columns(flat, narrow, public, _read_by((*self.keys, *flat.holds)), self.effort)
         self.holds = flat.holds
-        self._name_opaque(flat_facts(flat))
+        self._name_opaque(narrow)
 
     def _name_opaque(self, narrow: Sequence[Facts]) -> None:
         """A key that reads anything that is not listed becomes a column of its own, with the values that its facts allow."""
@@ -72,7 +75,7 @@ class _Reading:
         found, cells = list[tuple[tuple[int, ...], list[Row]]](), 1
         for places, tables, holds in parts:
             needed = set().union(*(columns_in(keys[at]) for at in places))
-            rows = Joining(tables, needed, holds, self.facts).keys([keys[at] for at in places])
+            rows = Joining(tables, needed, holds, self.facts, self.effort).keys([keys[at] for at in places])
             if rows is None:
                 return None
             found.append((places, rows))
@@ -125,7 +128,7 @@ class _Connected:
 
 
 def _listed_columns(
-    flat: Flat, facts: Sequence[Facts], public: PublicRows, wanted: frozenset[int]
+    flat: Flat, facts: Sequence[Facts], public: PublicRows, wanted: frozenset[int], effort: Effort
 ) -> dict[int, Listed]:
     """Of the wanted columns those whose rows can be listed: of public tables together, of a declared list each by itself."""
     found = dict[int, Listed]()
@@ -135,7 +138,7 @@ def _listed_columns(
             continue
         rows = None
         if not source.relation.private and source.column is None:
-            rows = _public_rows(source.relation, public, [at - source.first for at in places])
+            rows = _public_rows(source.relation, public, [at - source.first for at in places], effort)
         if rows is not None:
             missing = [(None,) * len(places)] if source.optional else []
             table = Listed(tuple(places), tuple(dict.fromkeys([*rows, *missing])))
@@ -148,38 +151,40 @@ def _listed_columns(
     return found
 
 
-def _public_rows(relation: Relation, public: PublicRows, wanted: Sequence[int]) -> list[Row] | None:
+def _public_rows(relation: Relation, public: PublicRows, wanted: Sequence[int], effort: Effort) -> list[Row] | None:
     """The wanted columns of all rows of a public relation, held; None where they are not at hand or too many."""
     if isinstance(relation, Scan | Constant):
-        return _stored_rows(relation, public, wanted)
+        return _stored_rows(relation, public, wanted, effort)
     if isinstance(relation, Stacked):
-        several = [_public_rows(source, public, wanted) for source in relation.sources]
+        several = [_public_rows(source, public, wanted, effort) for source in relation.sources]
         rows = [row for part in several if part is not None for row in part]
         return None if None in several or len(rows) > MAX_ROWS else rows
     if isinstance(relation, Summary):
         return None
     flat = flattened(relation)
     columns, facts = [flat.columns[at] for at in wanted], declared_facts(flat)
-    listed = _listed_columns(flat, flat_facts(flat), public, _read_by((*columns, *flat.holds)))
+    listed = _listed_columns(flat, flat_facts(flat), public, _read_by((*columns, *flat.holds)), effort)
     needed = set(_read_by(columns))
     if not needed <= listed.keys():
         return None
     holds = [each for each in flat.holds if columns_in(each) and columns_in(each) <= listed.keys()]
     tables = list({id(table): table for table in listed.values()}.values())
-    return Joining(tables, needed, holds, facts).keys(columns)
+    return Joining(tables, needed, holds, facts, effort).keys(columns)
 
 
 def _read_by(expressions: Iterable[Expression]) -> frozenset[int]:
     return frozenset().union(*map(columns_in, expressions))
 
 
-def _stored_rows(relation: Scan | Constant, public: PublicRows, wanted: Sequence[int]) -> list[Row] | None:
+def _stored_rows(
+    relation: Scan | Constant, public: PublicRows, wanted: Sequence[int], effort: Effort
+) -> list[Row] | None:
     fields = [relation.columns[at] for at in wanted]
     if isinstance(relation, Constant):
         written: Iterable[Sequence[Value]] = ([row[at] for at in wanted] for row in relation.values)
     else:
         rows = public.get(relation.asset)
-        if rows is None or len(rows) > MAX_ROWS:
+        if rows is None or len(rows) > MAX_ROWS or not effort.allows(len(rows) * len(wanted)):
             return None
         written = ([row[field.name] for field in fields] for row in rows)
     forms = [(field.facts.kind, field.facts.scale) for field in fields]

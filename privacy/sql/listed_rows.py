@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from privacy.sql.effort import Effort
 from privacy.sql.evaluate import evaluator
 from privacy.sql.expressions import Call, ColumnRef, Expression, columns_in, size
 from privacy.sql.facts import Facts, Unfit
@@ -16,7 +17,6 @@ from privacy.sql.flattening import moved
 from privacy.sql.held import Held
 
 MAX_ROWS = 100_000  # rows of a public table, and combinations of rows, that are looked at
-MAX_STEPS = 5_000_000  # parts of one condition times the rows it is computed on
 
 Row = tuple[Held, ...]
 
@@ -33,9 +33,14 @@ class Joining:
     """Listed tables brought together one by one, on the conditions between them."""
 
     def __init__(
-        self, tables: Sequence[Listed], needed: set[int], holds: Sequence[Expression], facts: Sequence[Facts]
+        self,
+        tables: Sequence[Listed],
+        needed: set[int],
+        holds: Sequence[Expression],
+        facts: Sequence[Facts],
+        effort: Effort,
     ) -> None:
-        self.needed, self.facts = needed, facts
+        self.needed, self.facts, self.effort = needed, facts, effort
         self.reads = dict[int, list[Expression]]()  # conditions by the columns that they read
         self.equal = dict[int, set[int]]()
         for each in holds:
@@ -63,7 +68,7 @@ class Joining:
                 return None
         at = {column: ColumnRef(place) for place, column in enumerate(self.columns)}
         known = [self.facts[column] for column in self.columns]
-        if sum(map(size, keys)) * len(self.rows) > MAX_STEPS:
+        if not self.effort.allows(sum(map(size, keys)) * len(self.rows)):
             return None
         values = [evaluator(key, known) for key in moved(keys, at)]
         return list(dict.fromkeys(tuple(value(row) for value in values) for row in self.rows))
@@ -80,9 +85,10 @@ class Joining:
         for row in table.rows:
             met.setdefault(tuple(row[theirs] for _, theirs in ties), []).append(row)
         pairs = [(row, met.get(tuple(row[mine] for mine, _ in ties), [])) for row in self.rows]
-        if sum(len(others) for _, others in pairs) > MAX_ROWS:
+        count, columns = sum(len(others) for _, others in pairs), (*self.columns, *table.columns)
+        if count > MAX_ROWS or not self.effort.allows(count * len(columns)):
             return False
-        self.columns = (*self.columns, *table.columns)
+        self.columns = columns
         self.rows = [(*row, *other) for row, others in pairs for other in others]
         self.rows = self._passing(self.columns, table)
         return True
@@ -94,7 +100,7 @@ class Joining:
         known = [self.facts[column] for column in columns]
         for each in dict.fromkeys(each for column in table.columns for each in self.reads.get(column, ())):
             read = columns_in(each)
-            if not read <= places.keys() or size(each) * len(rows) > MAX_STEPS:
+            if not read <= places.keys() or not self.effort.allows(size(each) * len(rows)):
                 continue
             try:
                 test = evaluator(moved((each,), places)[0], known)

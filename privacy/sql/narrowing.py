@@ -12,6 +12,7 @@ from dataclasses import replace
 from privacy.sql.aggregates import inner_facts
 from privacy.sql.algebra import Constant, Relation, Scan, Stacked, Summary, facts_over
 from privacy.sql.asked import Grouping
+from privacy.sql.effort import Effort
 from privacy.sql.ends import Interval, hull
 from privacy.sql.evaluate import evaluator
 from privacy.sql.expressions import Call, ColumnRef, Expression, columns_in, size
@@ -21,7 +22,7 @@ from privacy.sql.functions import facts_of
 from privacy.sql.functions.forms import factors
 from privacy.sql.held import held
 
-MAX_STEPS = 1_000_000  # parts of conditions times listed values that are looked at for one column
+MAX_STEPS = 500_000  # parts of conditions times the listed values that they are computed on
 _SWAPPED = {"lt": "gt", "le": "ge", "gt": "lt", "ge": "le", "eq": "eq"}
 
 
@@ -85,7 +86,8 @@ def narrowed(columns: Sequence[Facts], holds: Sequence[Expression]) -> tuple[Fac
         read = columns_in(condition)
         if len(read) == 1:
             alone.setdefault(next(iter(read)), []).append(condition)
-    return tuple(_listed(known, alone.get(at, []), at, columns[at]) for at, known in enumerate(found))
+    effort = Effort(MAX_STEPS)
+    return tuple(_listed(known, alone.get(at, []), at, columns[at], effort) for at, known in enumerate(found))
 
 
 def _source_facts(source: Source) -> tuple[Facts, ...]:
@@ -191,7 +193,7 @@ def _met(one: Interval, other: Interval) -> Interval:
     return (low, high) if low <= high else one
 
 
-def _listed(facts: Facts, own: Sequence[Expression], at: int, declared: Facts) -> Facts:
+def _listed(facts: Facts, own: Sequence[Expression], at: int, declared: Facts, effort: Effort) -> Facts:
     """The facts with those listed values for which all conditions on this column alone are TRUE."""
     if facts.values is None:
         return facts
@@ -199,7 +201,7 @@ def _listed(facts: Facts, own: Sequence[Expression], at: int, declared: Facts) -
     if facts.kind in WHOLE:
         low, high = facts.ends
         kept = [value for value in kept if low <= int(held(value, facts.kind, facts.scale) or 0) <= high]
-    if sum(map(size, own)) * len(kept) > MAX_STEPS:
+    if not effort.allows(sum(map(size, own)) * len(kept)):
         own = ()
     for condition in own:
         try:
