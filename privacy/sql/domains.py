@@ -21,7 +21,7 @@ from privacy.sql.listed_rows import MAX_ROWS, Joining, Listed, Row
 from privacy.sql.narrowing import declared_facts, flat_facts, known_of
 
 MAX_CELLS = 10_000  # keys of one grouping set
-MAX_STEPS = 4_000_000  # parts of expressions, or values, times the rows on which they are looked at; about a second
+MAX_STEPS = 2_000_000  # parts of expressions, or values, times the rows on which they are looked at
 
 PublicRows = Mapping[str, Sequence[Mapping[str, Value]]]  # by asset; values as people write them
 
