@@ -7,8 +7,7 @@ from itertools import product
 
 from privacy.accountant import Accountant
 from privacy.mechanisms import NoiseKind
-from privacy.sql.block_sql import block_sql
-from privacy.sql.block_views import views_of
+from privacy.sql.block_sql import block_sql, views_read
 from privacy.sql.canonical import canonical_text
 from privacy.sql.clip_ends import ends_of
 from privacy.sql.facts import WHOLE
@@ -69,7 +68,7 @@ def planned(
     return QueryPlan(
         canonical_sql=canonical_text(answer),
         block_sql=block_sql(grouping),
-        views=views_of(grouping.source),
+        views=views_read(grouping),
         keys=tuple(keys),
         values=len(value_columns(grouping)),
         measures=tuple(needs.measures),

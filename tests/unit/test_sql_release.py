@@ -11,6 +11,7 @@ from fractions import Fraction
 
 import duckdb
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from core.canonical import canonical
@@ -20,15 +21,20 @@ from privacy.mechanisms import NoiseKind
 from privacy.sql.bounds import Bounds
 from privacy.sql.error_bars import Bars
 from privacy.sql.held import held
+from privacy.sql.instruction import pass_specification
 from privacy.sql.interpreter import cells_of
 from privacy.sql.linear_forms import Linear, Quotient, form_of
 from privacy.sql.noised import NoisySet, noised
 from privacy.sql.query_plan import Part
 from privacy.sql.result_cells import released_table
 from privacy.sql.row_columns import key_bytes
-from privacy.sql.totals import SetTotals, Totals
-from tests.unit.clinic_catalogue import accepted, in_duckdb, some_tables
+from privacy.sql.totals import SetTotals, Totals, combine
+from tests.unit.clinic_catalogue import CLINIC, accepted, in_duckdb, some_tables
 from tests.unit.sql_planned import AGGREGATES, planned
+from tests.unit.sql_trees import Views
+from tests.unit.test_query_kernel import aggregate, library
+
+__all__ = ["library"]  # the fixture
 
 
 class Exact:
@@ -357,6 +363,37 @@ def test_without_noise_and_bounds_it_is_what_the_database_says(sql):
             assert same, (sql, mine, theirs)
             compared += 1
     assert compared > 20
+
+
+PASSED = [
+    *QUERIES,
+    "SELECT " + ", ".join(f"{a} AS a{i}" for i, a in enumerate(AGGREGATES)) + ", note FROM visits GROUP BY note",
+    """SELECT seen, drug, SUM(doses * age) AS d, COUNT(DISTINCT holder) AS n, MEDIAN(doses) AS m
+        FROM drugs JOIN visits ON drugs.visit = visits.visit WHERE age > 0 GROUP BY GROUPING SETS ((seen), (drug), ())""",
+]
+
+
+@pytest.mark.parametrize("sql", PASSED)
+def test_block_sql_and_the_compiled_pass_give_what_the_interpreter_gives(sql, library):
+    """The whole way of a plan but for noise: rows, specification, partial, totals."""
+    plan, seed = planned(sql, groups=2, cap=2), bytes(range(16))
+    bounds = Bounds(tuple(each.max_groups for each in plan.sets), plan.max_rows, plan.measures, seed)
+    some = 0
+    for number in range(6):
+        tables = some_tables(number)
+        views = Views(tables, CLINIC.tables)
+        rows = views.use(*plan.views).sql(plan.block_sql).to_arrow_table().combine_chunks().to_batches()
+        with aggregate.Pass(library, pass_specification(plan, seed)) as running:
+            running.block(len(views.units), pa.array(views.units, pa.string()), rows)
+            totals = combine([running.partial()], plan.shape)
+        expected = cells_of(accepted(sql).grouping, tables, bounds)
+        for found, cells in zip(totals.sets, expected, strict=True):
+            shown = dict(zip(found.keys, map(tuple, found.values.tolist()), strict=True))
+            ranged = any(key.count for key in plan.keys)
+            assert shown == cells or (ranged and shown.items() <= cells.items())
+            some += len(shown)
+        assert release(totals, plan).columns
+    assert some > 5
 
 
 def test_forms_of_outputs():
