@@ -104,8 +104,14 @@ def test_a_job_is_answered_and_what_it_costs_is_told(clinic, run):  # noqa: F811
 def test_a_first_answer_is_told_to_the_quiet_too(clinic, run):  # noqa: F811
     asks(clinic, "j-1", "1/30")
     asks(clinic, "j-2", "1/30")
-    assert MEMORY in encrypted(run, "j-1", "--quiet").err
+    first = encrypted(run, "j-1", "--quiet").err
+    assert MEMORY in first
+    assert f"hospital-b {public_line('hospital-b')}" in first
     assert encrypted(run, "j-2", "--quiet").err == ""
+    asks(clinic, "j-3", "1/30")
+    joined = {"provider": "hospital-d", "signing_key": public_line("hospital-d")}
+    clinic.said["j-3"]["partners"].append(joined)
+    assert f"hospital-d {joined['signing_key']}" in encrypted(run, "j-3", "--quiet").err
 
 
 def test_what_is_beyond_the_budget_is_refused_and_leaves_nothing(clinic, run):  # noqa: F811

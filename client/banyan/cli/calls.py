@@ -93,8 +93,9 @@ def answer(
 
 
 def _tell(noted: Remembered, call: Mapping[str, Any], *, is_own_budget: bool, quiet: bool) -> None:
+    """What is new is told also to those who want to hear nothing: it is said once, or something is wrong."""
     account = noted.account
-    if noted.first:  # also to those who want to hear nothing: it is said once, or something is wrong
+    if noted.first:
         where = credentials.folder() / "contributions.json"
         screen.note(f"nothing was answered for {account.population} before, says {where}")
         screen.note(
@@ -102,10 +103,6 @@ def _tell(noted: Remembered, call: Mapping[str, Any], *, is_own_budget: bool, qu
         )
         if not is_own_budget:
             screen.note(f"your budget is {account.budget}, which the service says you declared; --budget sets another")
-    if quiet:
-        return
-    screen.note(f"this job costs {account.cost_told(noted.asked)}")
-    screen.note(account.told())
     if noted.fresh:
         screen.note(
             f"masks are shared with {', '.join(noted.fresh)} for the first time; from now on their keys must not change"
@@ -114,6 +111,9 @@ def _tell(noted: Remembered, call: Mapping[str, Any], *, is_own_budget: bool, qu
         keys = {str(each["provider"]): str(each["signing_key"]) for each in call["partners"]}
         for name in noted.fresh:
             screen.note(f"  {name} {keys[name]}")
+    if not quiet:
+        screen.note(f"this job costs {account.cost_told(noted.asked)}")
+        screen.note(account.told())
 
 
 def call_of(asset: str | None, job: str) -> dict[str, Any]:
