@@ -15,6 +15,7 @@ root.py, the calls of `kernel_calls` are tables of kernel_calls.py: append a cha
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import resource
@@ -83,6 +84,15 @@ def _write(path: str, text: str) -> None:
         os.close(descriptor)
 
 
+def _small_pages(_: Confined) -> None:
+    """A kernel without huge pages, such as gVisor's, does not know the setting."""
+    try:
+        kernel.prctl(kernel.PR_SET_THP_DISABLE, 1)
+    except OSError as problem:
+        if problem.errno != errno.EINVAL:
+            raise
+
+
 def _only_its_pipes(confined: Confined) -> None:
     """0: nothing; 1 and 2: its log; 3: its result; 4: ready; no other."""
     nothing = os.open(os.devnull, os.O_RDWR)
@@ -130,7 +140,7 @@ MEASURES: tuple[Measure, ...] = (
         "A block sees and signals no process but itself, and the kernel ends everything in it together with its first process.",
     ),
     Measure(
-        "small_pages", BLOCK, False, lambda _: kernel.prctl(kernel.PR_SET_THP_DISABLE, 1),
+        "small_pages", BLOCK, False, _small_pages,
         "To make a huge page takes long, a kill does not interrupt it, and every thread can be about to: the block would be gone late.",
     ),
     Measure(
