@@ -1,6 +1,7 @@
 """What the key holder has pinned, as it tells it and as a plan meets it: every refusal, and nothing of another form believed."""
 
 import json
+import time
 from contextlib import nullcontext
 from fractions import Fraction
 from types import SimpleNamespace
@@ -176,3 +177,21 @@ def test_the_same_as_was_answered_before_needs_nothing_of_the_key_holder(monkeyp
     asks = service.JobService(None, None, SimpleNamespace(key_holder=Used()))
     with pytest.raises(Invalid) if is_refused else nullcontext():
         asks._check_pinned(None, Used())
+
+
+def test_a_key_holder_that_answers_in_drips_is_away_after_a_second():
+    """The jobs of all others wait while it is asked."""
+
+    class Drips(httpx.SyncByteStream):
+        def __iter__(self):
+            for _ in range(100):
+                time.sleep(0.2)
+                yield b" "
+
+    found = HttpKeyHolder(
+        "http://keyholder", public_line("holder"), httpx.MockTransport(lambda _: httpx.Response(200, stream=Drips()))
+    )
+    begun = time.monotonic()
+    assert found.pinned() is None
+    assert not found.opens("a key")
+    assert time.monotonic() - begun < 10, "20 seconds of drips are not waited for"
