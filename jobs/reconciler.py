@@ -178,9 +178,10 @@ class Reconciler:
         # An engine that does not answer, or a key that does not fit, keeps the job queued.
         self._sweep()
         image_is_there = self._runtime.image_id(job.plan["image"]) is not None
+        outside = self._refused_outside(job)
         with self._journal.writing() as tx:
             self._staging.check_key(tx.connection, job)
-            refusal = self._refusal(tx, job, image_is_there=image_is_there)
+            refusal = outside or self._refusal(tx, job, image_is_there=image_is_there)
             if refusal is not None:
                 # Its policy ended or its image went while the job waited: nothing was touched, so nothing is charged.
                 if refuse(tx, job, refusal) and job.mode != MOCK:
@@ -198,15 +199,25 @@ class Reconciler:
         self._journal.publish_checkpoint()
         self._run(job.id)
 
-    def _refusal(self, tx: Transaction, job: Job, *, image_is_there: bool) -> BanyanError | None:
-        """Why a queued job may not start any more."""
+    def _refused_outside(self, job: Job) -> BanyanError | None:
+        """Why a queued job may not start any more, as far as it is known without the database. Raises Unavailable: then it waits."""
         try:
             self._staging.check_plan(job)
+            if not is_overdue(self._journal, job):
+                self._releasing.check_pinned(job)
+        except Unavailable:
+            raise
+        except BanyanError as refusal:
+            return refusal
+        return None
+
+    def _refusal(self, tx: Transaction, job: Job, *, image_is_there: bool) -> BanyanError | None:
+        """Why a queued job may not start any more, as the database says."""
+        try:
             if not image_is_there:
                 raise image_missing(job.plan["image"])
             self._releasing.check_reuse(tx.connection, job)
             check_in_time(tx.connection, job, tx.now)
-            self._releasing.check_pinned(job)
             if job.policy is not None:
                 permits.still_permits(tx.connection, job.policy["name"], job.policy["version"], tx.now)
         except BanyanError as refusal:
