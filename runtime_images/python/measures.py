@@ -1,7 +1,7 @@
 """How a block is confined inside its container: each measure with its reason.
 
-`MEASURES` is all there is: the zygote takes the rows of `ZYGOTE` before it forks a block, the block's own process those of `BLOCK`, in
-order, before any of the researcher's code is loaded. There is no switch in the instruction.
+`MEASURES` is all there is: the zygote takes the rows of `START` before it loads anything, those of `ZYGOTE` before it forks a block, the
+block's own process those of `BLOCK`, in order, before any of the researcher's code is loaded. There is no switch in the instruction.
 
 To see that a hostile program fails because of one measure, run it with a copy of this folder in which that row is missing:
 copy runtime_images/python/*.py to a folder of the host, append to the copy of this file
@@ -27,7 +27,7 @@ import kernel
 import kernel_calls
 import root
 
-ZYGOTE, BLOCK = "zygote", "block"
+START, ZYGOTE, BLOCK = "start", "zygote", "block"
 # Descriptors of a block's process: its log, its result, and what it says that it is ready with.
 LOG, RESULT, READY = 1, 3, 4
 ABOVE = 16  # where they stay while their places are cleared
@@ -140,7 +140,7 @@ MEASURES: tuple[Measure, ...] = (
         "A block sees and signals no process but itself, and the kernel ends everything in it together with its first process.",
     ),
     Measure(
-        "small_pages", BLOCK, False, _small_pages,
+        "small_pages", START, False, _small_pages,
         "To make a huge page takes long, a kill does not interrupt it, and every thread can be about to: the block would be gone late.",
     ),
     Measure(
@@ -221,7 +221,7 @@ MEASURES: tuple[Measure, ...] = (
 
 
 def apply_measures(by: str, confined: Confined, *, namespaces: bool) -> None:
-    """Takes the measures of one of the two, in order. Raises OSError where this machine does not allow one."""
+    """Takes the measures of one of the three, in order. Raises OSError where this machine does not allow one."""
     for row in MEASURES:
         if row.by == by and (namespaces or not row.namespaces):
             row.apply(confined)
