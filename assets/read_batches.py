@@ -109,10 +109,35 @@ def _csv_batches(upload: Upload, names: list[str]) -> Iterator[pa.RecordBatch]:
         strings_can_be_null=False,
         check_utf8=True,
     )
+    rows = 0
     try:
-        yield from _csv_stream(upload, convert_options=options, parse_options=_csv_parsing())
+        for batch in _csv_stream(upload, convert_options=options, parse_options=_csv_parsing()):
+            rows += batch.num_rows
+            yield batch
     except pa.ArrowException:
         raise _csv_fault(upload) from None
+    if _line_breaks(upload) > rows + 1:
+        _check_quotes(upload)
+
+
+def _line_breaks(upload: Upload) -> int:
+    """More than rows where a cell holds one, or a line is empty."""
+    with closing(_stream(upload)) as stream:
+        return sum(part.count(b"\n") for part in iter(lambda: stream.read(1 << 22), b""))
+
+
+def _check_quotes(upload: Upload) -> None:
+    """Raise Invalid for a quote that is not closed where its cell ends: Arrow reads on, and the rows up to the next quote are lost."""
+    with closing(_stream(upload)) as stream:
+        rows = csv.reader(io.TextIOWrapper(stream, encoding="utf-8-sig", newline=""), strict=True)
+        begun = 1
+        try:
+            for _ in rows:
+                begun = rows.line_num + 1
+        except csv.Error as problem:
+            if "field limit" not in str(problem):
+                text = f"a quote in the row that begins on line {begun} is not closed where its cell ends"
+                raise unreadable(text, "double every quote inside a quoted cell", line=begun) from None
 
 
 def _csv_stream(upload: Upload, *, use_threads: bool = True, **options: object) -> Iterator[pa.RecordBatch]:
@@ -206,5 +231,5 @@ def _opened(upload: Upload) -> pa.NativeFile:
     return pa.OSFile(str(upload)) if isinstance(upload, Path) else pa.BufferReader(upload)
 
 
-def _stream(upload: Upload) -> io.BufferedIOBase:
+def _stream(upload: Upload) -> io.BufferedReader | io.BytesIO:
     return upload.open("rb") if isinstance(upload, Path) else io.BytesIO(upload)

@@ -66,22 +66,22 @@ def checked_imports(text: str, modules: frozenset[str]) -> tuple[str, ...]:
     Raises Invalid (`program.syntax`, `program.no_analyse`, `program.signature`, `program.relative_import`, `program.import`) with
     the place in the program; Unavailable (`program.busy`) while several others are read, or another one of the same person.
     """
-    answer = _read(text)
-    if answer is None:
-        raise Invalid(
-            "program.syntax", "the program is too large or too deeply nested to be read", where={"field": "program"}
-        )
-    found: dict[str, Any] = json.loads(answer)
+    found: dict[str, Any] = json.loads(_read(text))
     if "problem" in found:
         raise _told(found)
     return _library_modules(found["imports"], modules)
 
 
 @lru_cache(maxsize=64)
-def _read(text: str) -> bytes | None:
-    """What the reader says of a program, or None: refusals are remembered like everything else."""
+def _read(text: str) -> bytes:
+    """What the reader says of a program: its refusals are remembered like everything else, but not that it reached a limit."""
     with _place(), _ONE_AT_A_TIME:
-        return validated(Path(program_reader.__file__), [], text.encode(), _LIMITS)
+        answer = validated(Path(program_reader.__file__), [], text.encode(), _LIMITS)
+    if answer is None:
+        raise Invalid(
+            "program.syntax", "the program is too large or too deeply nested to be read", where={"field": "program"}
+        )
+    return answer
 
 
 def _library_modules(imports: Iterable[dict[str, Any]], modules: Collection[str]) -> tuple[str, ...]:

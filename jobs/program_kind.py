@@ -32,9 +32,9 @@ from privacy.programs.release import release_program
 
 # On mock data a few blocks tell what the researcher wants to know: each is about as large as a real one.
 MOCK_BLOCKS = 8
-# The reconciler makes them between its steps: half a second for the most.
 # runtime_images/python/block_pipes.py writes it, on made-up rows only.
 _TOOK = re.compile(r"^--- block ([0-9]{1,6}) took ([0-9]{1,5}\.[0-9]{4}) s of processor time\n", re.MULTILINE)
+# The reconciler makes them between its steps: half a second for the most.
 LEAST_MOCK_ROWS, MOST_MOCK_ROWS = 200, 30_000
 
 

@@ -40,6 +40,7 @@ LANE_ATTEMPTS = 2
 LOOKED_AT, LOOK_EVERY = 1000, timedelta(seconds=0.5)
 SEAL_BEFORE = timedelta(seconds=SEAL_SECONDS)
 SWEEP_EVERY = timedelta(seconds=10)
+HELD = timedelta(seconds=60)
 _log = logging.getLogger("banyan.reconciler")
 
 
@@ -80,6 +81,7 @@ class Reconciler:
         self._staging, self._releasing, self._gating = staging, releasing, gating
         self._active: _Active | None = None
         self._ended: Future[None] | None = None
+        self._held_until: datetime | None = None
         self._swept_at: datetime | None = None
         self._looked_at: datetime | None = None
         self.halted: str | None = None
@@ -122,12 +124,17 @@ class Reconciler:
 
     def _is_clear(self) -> bool:
         """Whether the containers of the last job are gone; those that an engine could not remove are swept before anything starts."""
-        ended = self._ended
+        ended, now = self._ended, self._journal.clock.now()
         if ended is None:
             return True
-        if not ended.done():
+        if self._held_until is not None and now < self._held_until:
             return False
-        self._ended = None
+        if not ended.done():
+            # When they go is a block's doing, and the next job's start is seen by its owner: so it is late by whole steps.
+            self._held_until = (self._held_until or now) + HELD
+            _log.critical("alarm: the containers of the last job are slow to end; the next one waits")
+            return False
+        self._ended, self._held_until = None, None
         if (problem := ended.exception()) is not None:
             if not isinstance(problem, Unavailable):
                 raise problem
@@ -171,9 +178,10 @@ class Reconciler:
         # An engine that does not answer, or a key that does not fit, keeps the job queued.
         self._sweep()
         image_is_there = self._runtime.image_id(job.plan["image"]) is not None
+        outside = self._refused_outside(job)
         with self._journal.writing() as tx:
             self._staging.check_key(tx.connection, job)
-            refusal = self._refusal(tx, job, image_is_there=image_is_there)
+            refusal = outside or self._refusal(tx, job, image_is_there=image_is_there)
             if refusal is not None:
                 # Its policy ended or its image went while the job waited: nothing was touched, so nothing is charged.
                 if refuse(tx, job, refusal) and job.mode != MOCK:
@@ -191,14 +199,25 @@ class Reconciler:
         self._journal.publish_checkpoint()
         self._run(job.id)
 
+    def _refused_outside(self, job: Job) -> BanyanError | None:
+        """Why a queued job may not start any more, as far as it is known without the database. Raises Unavailable: then it waits."""
+        try:
+            self._staging.check_plan(job)
+            if not is_overdue(self._journal, job):
+                self._releasing.check_pinned(job)
+        except Unavailable:
+            raise
+        except BanyanError as refusal:
+            return refusal
+        return None
+
     def _refusal(self, tx: Transaction, job: Job, *, image_is_there: bool) -> BanyanError | None:
-        """Why a queued job may not start any more."""
+        """Why a queued job may not start any more, as the database says."""
         try:
             if not image_is_there:
                 raise image_missing(job.plan["image"])
             self._releasing.check_reuse(tx.connection, job)
             check_in_time(tx.connection, job, tx.now)
-            self._releasing.check_pinned(job)
             if job.policy is not None:
                 permits.still_permits(tx.connection, job.policy["name"], job.policy["version"], tx.now)
         except BanyanError as refusal:
@@ -295,7 +314,7 @@ class Reconciler:
     def _keep_sealed(self, active: _Active) -> None:
         try:
             self._staging.keep_sealed(active.job, active.results)
-        except OSError:
+        except (OSError, BanyanError, ValueError):
             _log.critical("alarm: the sealed log of job %s could not be kept", active.job.id)
 
     def _restart(self, job: Job) -> None:
@@ -336,11 +355,11 @@ class Reconciler:
 
     def _end_lanes(self, active: _Active) -> None:
         """Nothing of the job may run on. Raises Unavailable where no engine answers; it is swept when it does, and delays no release."""
-        self._keep_sealed(active)
         try:
             self._remove_containers(active.job)
         finally:
             self._staging.clear_job(active.job)
+            self._keep_sealed(active)
 
     def _remove_containers(self, job: Job) -> None:
         self._runtime.remove({"banyan.job": job.id})

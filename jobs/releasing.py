@@ -22,7 +22,7 @@ from core import ids
 from core.canonical import canonical, digest
 from core.errors import BanyanError, Conflict, Unavailable
 from jobs.contributions import Contributions, are_complete
-from jobs.key_holder import ReleaseRefused
+from jobs.key_holder import ReleaseRefused, unreachable
 from jobs.kinds import KINDS
 from jobs.lane import LaneResult
 from jobs.masking import Masking
@@ -76,12 +76,13 @@ class Releasing:
             return are_complete(connection, job)
 
     def check_pinned(self, job: Job) -> None:
-        """Raise Invalid (`encrypted.key_holder_refuses`) where the key holder has come to believe other things than the plan needs."""
+        """Raise Invalid (`encrypted.key_holder_refuses`) where the key holder believes other things than the plan needs; Unavailable."""
         if job.plan["kind"] != "encrypted" or job.mode == MOCK or job.reuse_of is not None or self.masking is None:
             return
         pinned = self.masking.key_holder.pinned()
-        if pinned is not None:
-            check_pinned(job.plan, pinned)
+        if pinned is None:  # it went away since it was asked whether it opens: the job waits, uncharged
+            raise unreachable()
+        check_pinned(job.plan, pinned)
 
     def forget(self, job: Job) -> None:
         """Remove what was kept for the key holder and by the providers, of a job that is over."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, func, insert, select
 
-from assets import catalogue, uploads, versions
+from assets import versions
 from assets.keys import KeyRing
 from assets.levels import levels
 from audit.events import Event, EventType
@@ -25,8 +25,10 @@ from jobs.kind import Host
 from jobs.kinds import KINDS
 from jobs.model import MOCK, REAL, Job, find_job, jobs_by, unknown
 from jobs.moves import move
+from jobs.pinned import check_pinned
 from jobs.plan import JobPlan, PublicFacts
 from jobs.program_check import planned_for
+from jobs.public_facts import check_form, facts_of
 from jobs.records import jobs, releases
 from jobs.releasing import RELEASE_SEAL
 from jobs.request import JobRequest
@@ -35,11 +37,8 @@ from policies import authorizer, budget, permits, statement
 from policies.admission import Asked, check_limits
 from policies.model import Action, Principal, Resource, ResourceKind
 from policies.permits import JobFacts, Permit
-from policies.populations import population_of
 from privacy.accountant import Accountant, Loss
 
-# Rows of this level are public (assets/levels.toml): a program may have the whole table beside the blocks of another population.
-PUBLIC_LEVEL = "S0"
 MAX_OPEN = {REAL: 50, MOCK: 5}
 MAX_OPEN_SECONDS = 6 * 3600
 
@@ -61,6 +60,7 @@ class JobService:
             standing, permit = self._standing(connection, principal, asked, plan)
             if permit is not None:
                 plan = self._planned(connection, asked, permit)
+            self._check_pinned(connection, plan)
             return {**plan.to_json(), **standing, "tips": list(plan.tips)}
 
     def submit(self, principal: Principal, document: object) -> dict[str, Any]:
@@ -71,7 +71,9 @@ class JobService:
             authorizer.check(principal, Action.JOB_SUBMIT)
             # What takes its time (reading a program, trying an isolation) is done here, where nobody waits for the transaction.
             with planned_for(principal.id), self.journal.reading() as connection:
-                self._planned(connection, asked)
+                plan = self._planned(connection, asked)
+                permit = permits.check_job(connection, principal, _job_facts(asked, plan), self.journal.clock.now())
+                self._check_pinned(connection, self._planned(connection, asked, permit))
             with self.journal.writing() as tx:
                 job = self._admit(tx, principal, asked)
         except BanyanError as refusal:
@@ -87,7 +89,7 @@ class JobService:
         asked = request.parsed(document)
         with planned_for(principal.id), self.journal.reading() as connection:
             facts = facts_of(connection, asked)
-            _check_form(asked, facts)
+            check_form(asked, facts)
             plan = KINDS[asked.kind].mock_plan(asked, facts, self._host(facts))
         with self.journal.writing() as tx:
             nothing = dict.fromkeys(asked.assets)
@@ -143,7 +145,7 @@ class JobService:
     def _planned(self, connection: Connection, asked: JobRequest, permit: Permit | None = None) -> JobPlan:
         """Planned for the isolation that the asset's level demands, or the policy where it demands more."""
         facts = facts_of(connection, asked)
-        _check_form(asked, facts)
+        check_form(asked, facts)
         plan = KINDS[asked.kind].plan(asked, facts, self._host(facts, permit))
         # A larger δ would buy a larger ρ for the same ε, which is what limits are written in. In basic accounting δ itself is counted.
         if facts.accountant is Accountant.ZCDP and plan.delta > facts.delta:
@@ -154,6 +156,14 @@ class JobService:
                 way_out=f"delta: {text_of(facts.delta)}, or less",
             )
         return plan
+
+    def _check_pinned(self, connection: Connection, plan: JobPlan) -> None:
+        """Ask the key holder, outside of any transaction, whether it would open this. An earlier answer to the same needs none."""
+        if plan.facts.encrypted is None or _answering(connection, plan.digest()) is not None:
+            return
+        pinned = self.host.key_holder.pinned()
+        if pinned is not None:  # away: it is asked again before the start
+            check_pinned(plan.to_json(), pinned)
 
     def _host(self, facts: PublicFacts, permit: Permit | None = None) -> Host:
         demanded = [levels()[facts.level].isolation]
@@ -203,19 +213,6 @@ class JobService:
         return job
 
 
-def _check_form(asked: JobRequest, facts: PublicFacts) -> None:
-    """Rows can be queried or given to a program, ciphertexts can be added: nothing else works on either."""
-    for each in facts.all:
-        if (each.encrypted is not None) != (asked.kind == "encrypted"):
-            told = "encrypted by its provider" if each.encrypted is not None else "not encrypted"
-            raise Invalid(
-                "job.kind",
-                f"{each.asset} is {told}, so a job of the kind {asked.kind} cannot read it",
-                where={"field": "asset"},
-                way_out="compute works on encrypted assets, query and program on others",
-            )
-
-
 def _brief(job: Job) -> dict[str, Any]:
     """A job in a list: without its plan, which may be long."""
     view = job.view()
@@ -228,49 +225,6 @@ def _latest(connection: Connection, asset: str) -> str:
     if version is None:
         raise Conflict("asset.empty", f"{asset} has no data yet", way_out="banyan run FILE --mock works without")
     return version.id
-
-
-def facts_of(connection: Connection, asked: JobRequest) -> PublicFacts:
-    """What planning may know of the assets. Raises NotFound (`asset.unknown`), Invalid (`job.populations`)."""
-    first, *others = (_facts_of_one(connection, asset) for asset in asked.assets)
-    for at, other in enumerate(others):
-        if other.population == first.population:
-            continue
-        if first.level == PUBLIC_LEVEL:
-            raise Invalid(
-                "job.populations",
-                f"{first.asset} is public and stands first, where the asset goes whose units are protected",
-                where={"field": "assets"},
-                way_out=f"assets: [{other.asset}, {first.asset}]",
-            )
-        if other.level != PUBLIC_LEVEL:
-            raise Invalid(
-                "job.populations",
-                f"{first.asset} and {other.asset} are of different populations, whose units cannot be joined",
-                where={"field": "assets"},
-                way_out=f"assets of the population {first.population}, and tables of level {PUBLIC_LEVEL}, which are public",
-            )
-        others[at] = replace(other, whole=True)
-    return replace(first, level=max(facts.level for facts in (first, *others)), joined=tuple(others))
-
-
-def _facts_of_one(connection: Connection, asset: str) -> PublicFacts:
-    found = catalogue.get(connection, asset)
-    declaration = found.declaration
-    population = population_of(connection, declaration.population.name)
-    version = versions.latest_version(connection, asset)
-    return PublicFacts(
-        asset=declaration.asset,
-        level=declaration.level,
-        population=population.name,
-        accountant=population.accountant,
-        delta=population.delta,
-        schema=declaration.schema,
-        block_count=population.block_count,
-        version=None if version is None else version.number,
-        encrypted=declaration.encrypted,
-        key=None if version is None else uploads.key_of(connection, version.id),
-    )
 
 
 def _asked(job: str, principal: Principal, plan: JobPlan, *, reused: bool) -> Asked:

@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 
 from assets import catalogue, mock, versions
 from assets.keys import KeyRing
+from core.errors import Conflict
 from core.private_folder import private_folder
 from jobs import contributions
 from jobs.kinds import KINDS
@@ -25,6 +26,9 @@ SEALED_LOG = "sealed-log"
 SEALED_BYTES = 160 * 1024  # a fixed size for every sealed log: its length tells nothing
 MOCK_SEED = 1
 RUNS_LENGTH = 2000
+
+# What is read of a plan beside the form of its lanes.
+NEEDED = {"encrypted": ("signing_keys", "shared", "key")}
 
 
 @dataclass(frozen=True)
@@ -124,6 +128,16 @@ class Staging:
         path = self.sealed / f"{job.id}-{job.attempt}"
         path.touch(mode=0o600)
         path.write_bytes(sealed)
+
+    def check_plan(self, job: Job) -> None:
+        """Raise Conflict (`job.plan_outdated`) for a plan that was stored by an earlier version and lacks what is needed now."""
+        try:
+            kind = job.plan["kind"]
+            KINDS[kind].form(job.request, job.plan, is_mock=job.mode == MOCK)
+            _ = [job.plan[name] for name in NEEDED.get(kind, ())]
+        except (KeyError, TypeError, ValueError):
+            text = "the job was planned by an earlier version of this server; nothing was charged"
+            raise Conflict("job.plan_outdated", text, way_out="submit it again") from None
 
     def clear_job(self, job: Job) -> None:
         """Remove what a killed task of this job may have left in the clear."""

@@ -6,8 +6,9 @@ This is the key holder's own account, beside the service's: whoever runs the ser
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, Engine, func, insert, select
@@ -51,6 +52,9 @@ class Ledger:
     engine: Engine
     clock: Clock
     daily: int
+    # What each population had lost up to which answer: rows are only added, so that only new ones have to be read.
+    _sums: dict[str, tuple[int, Loss]] = field(default_factory=dict, repr=False)
+    _summing: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def answered(self, job: str) -> Answered | None:
         """The earlier answer to a job."""
@@ -67,7 +71,7 @@ class Ledger:
             meant = connection.execute(select(intents.c.ciphertext).where(intents.c.job == manifest.job)).scalar()
             if meant is not None and meant != manifest.ciphertext:
                 raise OtherCiphertext
-            _check_budget(connection, manifest, capacity)
+            self._check_budget(connection, manifest, capacity)
             if meant is not None:
                 return
             now = self.clock.now()
@@ -102,7 +106,7 @@ class Ledger:
                 if earlier.ciphertext != manifest.ciphertext:
                     raise OtherCiphertext
                 return earlier.answer
-            _check_budget(connection, manifest, capacity)
+            self._check_budget(connection, manifest, capacity)
             top = connection.execute(select(func.max(answers.c.number))).scalar() or 0
             connection.execute(
                 insert(answers).values(
@@ -122,7 +126,23 @@ class Ledger:
     def spent(self, population: str) -> Loss:
         """What the population has lost by releases from here."""
         with reading(self.engine) as connection:
-            return _spent(connection, population)
+            return self._spent(connection, population)
+
+    def _check_budget(self, connection: Connection, manifest: Manifest, capacity: Capacity) -> None:
+        if not capacity.admits(self._spent(connection, manifest.population), manifest.loss):
+            raise OverBudget("the population's budget does not admit it")
+
+    def _spent(self, connection: Connection, population: str) -> Loss:
+        """Of answers that were there when the connection's transaction began, none of which it has added itself."""
+        with self._summing:
+            last, total = self._sums.get(population, (0, Loss()))
+            newer = select(answers.c.number, answers.c.loss).where(
+                answers.c.population == population, answers.c.number > last
+            )
+            for number, loss in connection.execute(newer.order_by(answers.c.number)):
+                last, total = number, total + Loss.from_json(json.loads(loss))
+            self._sums[population] = last, total
+            return total
 
     def refuse(self, reason: str) -> None:
         """Note a refusal; the one who asked is not told why."""
@@ -221,18 +241,6 @@ def unanswered_in(engine: Engine) -> list[str]:
         return list(connection.execute(found).scalars())
 
 
-def _check_budget(connection: Connection, manifest: Manifest, capacity: Capacity) -> None:
-    if not capacity.admits(_spent(connection, manifest.population), manifest.loss):
-        raise OverBudget("the population's budget does not admit it")
-
-
 def _answered(connection: Connection, job: str) -> Answered | None:
     row = connection.execute(select(answers.c.ciphertext, answers.c.answer).where(answers.c.job == job)).first()
     return None if row is None else Answered(row.ciphertext, bytes(row.answer))
-
-
-def _spent(connection: Connection, population: str) -> Loss:
-    total = Loss()
-    for loss in connection.execute(select(answers.c.loss).where(answers.c.population == population)).scalars():
-        total += Loss.from_json(json.loads(loss))
-    return total

@@ -135,11 +135,16 @@ def _canonical_output(output: Output) -> str:
     return f"{what} AS {_name(output.name)}"
 
 
+def _on_grid(value: str, scale: int) -> str:
+    """A decimal as a whole number of its steps. In two parts: DuckDB's product of a DECIMAL(18) and 10^scale has no room and raises."""
+    return f"(CAST(trunc({value}) AS BIGINT) * {10**scale} + CAST(({value} % 1) * {10**scale} AS BIGINT))"
+
+
 def _key(column: Column, names: _InBlock) -> str:
     """A key in the form in which the runner encodes it: integer, text or boolean."""
     name = names.column(column.name)
     if column.type is ColumnType.DECIMAL:
-        return f"CAST({name} * {10**column.scale} AS BIGINT)"
+        return _on_grid(name, column.scale)
     if column.type is ColumnType.DATE:
         return f"({name} - DATE '1970-01-01')"
     return f"epoch_us({name})" if column.type is ColumnType.TIMESTAMP else name
@@ -148,7 +153,7 @@ def _key(column: Column, names: _InBlock) -> str:
 def _clamped(column: Column, names: _InBlock) -> str:
     value = names.column(column.name)
     if column.type is ColumnType.DECIMAL:
-        value = f"CAST({value} * {10**column.scale} AS BIGINT)"
+        value = _on_grid(value, column.scale)
     lower, upper = bounds_of(column)
     return f"CASE WHEN {value} < {lower} THEN {lower} WHEN {value} > {upper} THEN {upper} ELSE {value} END"
 

@@ -1,7 +1,7 @@
 """How a block is confined inside its container: each measure with its reason.
 
-`MEASURES` is all there is: the zygote takes the rows of `ZYGOTE` before it forks a block, the block's own process those of `BLOCK`, in
-order, before any of the researcher's code is loaded. There is no switch in the instruction.
+`MEASURES` is all there is: the zygote takes the rows of `START` before it loads anything, those of `ZYGOTE` before it forks a block, the
+block's own process those of `BLOCK`, in order, before any of the researcher's code is loaded. There is no switch in the instruction.
 
 To see that a hostile program fails because of one measure, run it with a copy of this folder in which that row is missing:
 copy runtime_images/python/*.py to a folder of the host, append to the copy of this file
@@ -15,6 +15,7 @@ root.py, the calls of `kernel_calls` are tables of kernel_calls.py: append a cha
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import resource
@@ -26,7 +27,7 @@ import kernel
 import kernel_calls
 import root
 
-ZYGOTE, BLOCK = "zygote", "block"
+START, ZYGOTE, BLOCK = "start", "zygote", "block"
 # Descriptors of a block's process: its log, its result, and what it says that it is ready with.
 LOG, RESULT, READY = 1, 3, 4
 ABOVE = 16  # where they stay while their places are cleared
@@ -83,6 +84,15 @@ def _write(path: str, text: str) -> None:
         os.close(descriptor)
 
 
+def _small_pages(_: Confined) -> None:
+    """A kernel without huge pages, such as gVisor's, does not know the setting."""
+    try:
+        kernel.prctl(kernel.PR_SET_THP_DISABLE, 1)
+    except OSError as problem:
+        if problem.errno != errno.EINVAL:
+            raise
+
+
 def _only_its_pipes(confined: Confined) -> None:
     """0: nothing; 1 and 2: its log; 3: its result; 4: ready; no other."""
     nothing = os.open(os.devnull, os.O_RDWR)
@@ -130,7 +140,7 @@ MEASURES: tuple[Measure, ...] = (
         "A block sees and signals no process but itself, and the kernel ends everything in it together with its first process.",
     ),
     Measure(
-        "small_pages", BLOCK, False, lambda _: kernel.prctl(kernel.PR_SET_THP_DISABLE, 1),
+        "small_pages", START, False, _small_pages,
         "To make a huge page takes long, a kill does not interrupt it, and every thread can be about to: the block would be gone late.",
     ),
     Measure(
@@ -211,7 +221,7 @@ MEASURES: tuple[Measure, ...] = (
 
 
 def apply_measures(by: str, confined: Confined, *, namespaces: bool) -> None:
-    """Takes the measures of one of the two, in order. Raises OSError where this machine does not allow one."""
+    """Takes the measures of one of the three, in order. Raises OSError where this machine does not allow one."""
     for row in MEASURES:
         if row.by == by and (namespaces or not row.namespaces):
             row.apply(confined)

@@ -54,8 +54,9 @@ def serve(channel: socket.socket, instruction: Mapping[str, Any]) -> NoReturn:
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # a log in the order in which it was written
     os.environ.update(SETTINGS)
     sys.path[:] = [LIBRARY, *(path for path in sys.path if path != str(Path(__file__).parent))]
-    _load(instruction)
     namespaces = instruction["isolation"] == "namespaces"
+    measures.apply_measures(measures.START, block.confined(instruction, "", (0, 0, 0)), namespaces=namespaces)
+    _load(instruction)
     own = os.open("/proc/self/ns/pid", os.O_RDONLY) if namespaces else None
     kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
     measures.measure_memory()

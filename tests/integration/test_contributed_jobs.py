@@ -110,7 +110,7 @@ def waited(world, name, state, seconds=120):
 
 
 def calls_of(clinic):
-    return {call["job"]: call for call in json.loads(clinic._banyan("calls", clinic.asset, "--json"))["items"]}
+    return {call["job"]: call for call in told(clinic)["items"]}
 
 
 def refused(clinic, *words):
@@ -166,18 +166,50 @@ def test_a_second_contribution_for_the_same_job_is_refused_at_home_and_by_the_se
     first.contribute(world.signer, name, show=False)
     assert "call.answered" in refused(first, *encrypting(world, first, name, "again.hev"))
     assert not (first.folder / "again.hev").exists()
-    # Of somebody who has lost what the tool remembers: the same masks over noise drawn anew.
-    (first.folder / "config" / "banyan" / "contributions.json").unlink()
+    # Of somebody who has lost what the tool remembers, and says so: the same masks over noise drawn anew.
+    memory = first.folder / "config" / "banyan"
+    kept = {name: (memory / name).read_bytes() for name in ("contributions.json", "contributions.count")}
+    (memory / "contributions.json").unlink()
+    assert "call.memory" in refused(first, *encrypting(world, first, name, "again.hev"))
+    (memory / "contributions.count").unlink()
     first._banyan(*encrypting(world, first, name, "again.hev"))
     assert "contribution.given" in refused(first, "upload", "again.hev")
     assert world.kept() == {name: 1}
     first._banyan("upload", f"{name}.hev")
     assert world.kept() == {name: 1}, "the same file may come again"
+    for name_of, content in kept.items():
+        (memory / name_of).write_bytes(content)
     for clinic in others:
         clinic.contribute(world.signer, name, show=False)
     waited(world, name, "released")
     assert "call.unknown" in refused(first, "upload", "again.hev")
+    assert "has the contribution" in first._banyan("upload", f"{name}.hev"), "the same file, when the job is over"
     assert world.kept() == {}
+
+
+def test_a_clinic_answers_within_its_own_budget_whatever_the_service_admits(world, tmp_path):
+    """The budget of the population is ε 10 everywhere else; this clinic says less."""
+    clinic = world.clinics[0]
+    account = told(clinic)["account"]
+    assert account["budget"] == {"epsilon": "10", "delta": "1/1000000"}
+    spent = float(account["spent"]["epsilon"])
+    name = submitted(world, job(tmp_path, "1.5"))
+    cost = next(each["cost"] for each in told(clinic)["items"] if each["job"] == name)
+    assert cost["fits"]
+    assert 1 < float(cost["epsilon"]) < 1.5, "at the larger δ of the budget"
+    said = refused(clinic, *encrypting(world, clinic, name, "small.hev", "--budget", f"{spent + 0.01:.4f}"))
+    assert "call.over_budget" in said
+    assert not (clinic.folder / "small.hev").exists()
+    assert told(clinic)["account"] == account
+    clinic._banyan(*encrypting(world, clinic, name, "answer.hev"))
+    assert float(told(clinic)["account"]["spent"]["rho"]) > float(account["spent"]["rho"])
+    world.demo.run("rob", "cancel", name, show=False)
+    waited(world, name, "cancelled")
+    assert told(clinic)["account"]["spent"] != account["spent"], "what has left the tool is spent"
+
+
+def told(clinic):
+    return json.loads(clinic._banyan("calls", clinic.asset, "--json"))
 
 
 def test_what_was_encrypted_for_one_job_is_not_taken_for_another_or_as_a_version(world, tmp_path):

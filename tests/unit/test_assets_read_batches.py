@@ -119,6 +119,23 @@ def test_bytes_that_are_not_utf8_are_named_by_their_line():
     assert refused("姓名,".encode("gb18030") + content, "csv").where == {"line": 1}
 
 
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ('pid,x\na,"abc\nb,2\nc,"foo"\nd,4\n', 2),
+        ('pid,y,x\na,"abc,1\nb,2,2\nc,"foo",3\nd,4,4\n', 2),
+        ('pid,x\nz,1\na,"b"c\nd,"e\nf"\n', 3),
+    ],
+)
+def test_rows_behind_a_quote_that_is_not_closed_are_not_lost_without_a_word(text, line):
+    assert refused(text.encode(), "csv", ["pid", "x"]).where == {"line": line}
+
+
+def test_line_breaks_in_quoted_cells_and_empty_lines_are_fine():
+    found, _ = read_source(b'pid,x\na,"1\n2"\n\nb,"say ""hi""\nyou"\n', Format.CSV, ["pid", "x"])
+    assert found.column("x").to_pylist() == ["1\n2", 'say "hi"\nyou']
+
+
 def test_an_open_quote_is_refused():
     refused(csv_of(*ROWS) + b'"p99,', "csv")
 

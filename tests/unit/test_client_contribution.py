@@ -9,10 +9,12 @@ from math import sqrt
 
 import numpy as np
 import pytest
-from banyan.encrypt.calls import MEMORY, remember, share_of
+from banyan.encrypt.calls import remember, share_of
 from banyan.encrypt.contribution import contributed
+from banyan.encrypt.memory import COUNT, LOCK, MEMORY
 from banyan.encrypt.pair_masks import masks
 from banyan.encrypt.shares import Share, partners_of, share_scale
+from banyan.encrypt.spending import Budget
 from banyan.encrypt.terms import Terms
 from banyan.errors import Refused
 
@@ -24,6 +26,7 @@ from tests.unit.encrypted_world import terms as services_terms
 
 HOSPITALS = ("hospital-a", "hospital-b", "hospital-c")
 KEYS = {name: public_line(name) for name in HOSPITALS}
+BUDGET = Budget(Fraction(100), Fraction(1, 10**6))
 LENGTH = 4000
 GROUPS = tuple(f"g{at}" for at in range(LENGTH))
 # Of a chi-squared variable with 15 degrees of freedom: above it once in ten million times.
@@ -283,8 +286,10 @@ def folder(tmp_path):
 
 
 def remembered(folder, provider="hospital-a", key=None, **changed):
+    """The names of new partners."""
     population = changed.pop("population", "patients")
-    return remember(folder, call(**changed), terms(provider, population=population), signing(key or provider))
+    said, own = terms(provider, population=population), signing(key or provider)
+    return list(remember(folder, f"medical/{population}", call(**changed), said, own, declared=BUDGET).fresh)
 
 
 def memory(folder):
@@ -296,9 +301,18 @@ def test_new_partners_are_told_once(folder):
     assert remembered(folder, partners=HOSPITALS, job="j-2") == ["hospital-c"]
     assert remembered(folder, partners=HOSPITALS[::-1], job="j-3") == []
     assert remembered(folder, population="others", job="j-4") == ["hospital-b", "hospital-c"]
+    answers = {
+        job: {"population": "others" if job == "j-4" else "patients", "rho": "1/5"}
+        for job in ("j-1", "j-2", "j-3", "j-4")
+    }
     assert memory(folder) == {
-        "jobs": {KEYS["hospital-a"]: ["j-1", "j-2", "j-3", "j-4"]},
+        "jobs": {KEYS["hospital-a"]: answers},
         "partners": {"patients": KEYS, "others": KEYS},
+        "assets": {"medical/patients": "patients", "medical/others": "others"},
+        "budgets": {
+            "patients": {"epsilon": "100", "delta": "1/1000000"},
+            "others": {"epsilon": "100", "delta": "1/1000000"},
+        },
     }
 
 
@@ -319,13 +333,15 @@ def test_another_signing_key_has_answered_nothing(folder):
     assert remembered(folder, "hospital-b") == []
     refused("call.answered", lambda: remembered(folder, "hospital-b"))
     refused("call.answered", lambda: remembered(folder))
-    assert memory(folder)["jobs"] == {KEYS["hospital-a"]: ["j-1"], KEYS["hospital-b"]: ["j-1"]}
+    answer = {"j-1": {"population": "patients", "rho": "1/5"}}
+    assert memory(folder)["jobs"] == {KEYS["hospital-a"]: answer, KEYS["hospital-b"]: answer}
 
 
 def test_ones_own_key_may_be_replaced(folder):
     remembered(folder)
     fresh = [a_partner("hospital-a", public_line("fresh")), *call()["partners"][1:]]
-    assert remember(folder, call() | {"partners": fresh}, terms(), signing("fresh")) == []
+    said = call() | {"partners": fresh}
+    assert remember(folder, "medical/patients", said, terms(), signing("fresh"), declared=BUDGET).fresh == ()
     assert memory(folder)["partners"]["patients"]["hospital-a"] == public_line("fresh")
 
 
@@ -333,12 +349,14 @@ def test_a_partner_whose_key_has_changed_is_refused_and_nothing_is_noted(folder)
     remembered(folder)
     before = (folder / MEMORY).read_bytes()
     said = put(call(job="j-2"), "partners", 2, a_partner("hospital-c", public_line("hospital-d")))
-    text = refused("call.partner_changed", remember, folder, said, terms(), signing("hospital-a"))
+    asked = (folder, "medical/patients", said, terms(), signing("hospital-a"))
+    text = refused("call.partner_changed", lambda: remember(*asked, declared=BUDGET))
     assert f"hospital-c is {public_line('hospital-d')} now, and was {KEYS['hospital-c']}" in text
     assert (folder / MEMORY).read_bytes() == before
     assert remembered(folder, job="j-2") == []
     # In another population a provider of this name may be another.
-    assert remember(folder, said | {"job": "j-3"}, terms(population="others"), signing("hospital-a"))
+    other = (folder, "medical/others", said | {"job": "j-3"}, terms(population="others"), signing("hospital-a"))
+    assert remember(*other, declared=BUDGET).fresh == ("hospital-b", "hospital-c")
 
 
 def test_a_job_that_names_another_key_for_oneself_is_not_ones_own(folder):
@@ -351,23 +369,47 @@ def test_a_job_that_names_another_key_for_oneself_is_not_ones_own(folder):
     assert not folder.exists()
 
 
+def whole(**changed):
+    found = {
+        "jobs": {KEYS["hospital-a"]: {"j-2": {"population": "patients", "rho": "1/5"}}}, "partners": {"patients": KEYS},
+        "assets": {"medical/patients": "patients"}, "budgets": {"patients": {"epsilon": "40", "delta": "1/1000000"}},
+    }  # fmt: skip
+    return json.dumps({name: each for name, each in (found | changed).items() if each is not None})
+
+
+def answered(**changed):
+    return whole(jobs={KEYS["hospital-a"]: {"j-2": {"population": "patients", "rho": "1/5"} | changed}})
+
+
 DAMAGED = [
-    "", "{", "[]", "null", "3", '"jobs"', '["jobs", "partners"]', "{}", '{"jobs": {}}', '{"partners": {}}', '{"jobs": {}, "partners": {}, "more": {}}',
-    '{"jobs": [], "partners": {}}', '{"jobs": {}, "partners": []}', '{"jobs": null, "partners": null}', '{"jobs": {"KEY": "j-2"}, "partners": {}}',
-    '{"jobs": {"KEY": [1]}, "partners": {}}', '{"jobs": {"KEY": null}, "partners": {}}', '{"jobs": {}, "partners": {"patients": ["hospital-b"]}}',
-    '{"jobs": {}, "partners": {"patients": null}}', '{"jobs": {}, "partners": {"patients": {"hospital-b": 1}}}', '{"jobs": {"KEY": {"j-1": 1}}, "partners": {}}',
+    "", "{", "[]", "null", "3", '"jobs"', '["jobs", "partners"]', "{}", '{"jobs": {}}', '{"jobs": {}, "partners": {}}',
+    *(whole(**{name: None}) for name in ("jobs", "partners", "assets", "budgets")), whole(more={}),
+    *(whole(**{name: other}) for name in ("jobs", "partners", "assets", "budgets") for other in ([], 3, "{}", ["patients"], {"patients": 1}, {"patients": ["j-2"]})),
+    *(whole(jobs={"key": other}) for other in ("j-2", ["j-2"], None, {"j-2": 1}, {"j-2": "1/5"}, {"j-2": {}}, {"j-2": {"rho": "1/5"}}, {"j-2": {"population": "patients"}})),
+    *(answered(rho=rho) for rho in ("-1/5", "0", "0/3", "0.2", "1e-3", "1/0", "", "inf", "٣", 1, 0.2, True, None, ["1/5"], "9" * 401)),
+    *(answered(population=other) for other in ("others", 1, None)), answered(more=1),
+    *(whole(budgets={"patients": other}) for other in ({"epsilon": "4"}, {"epsilon": "0", "delta": "1/9999"}, {"epsilon": "101", "delta": "1/9999"}, {"epsilon": "4", "delta": "0"})),
+    *(whole(budgets={"patients": other}) for other in ({"epsilon": "4", "delta": "1/1000"}, {"epsilon": 4, "delta": "1/9999"}, {"epsilon": "-4", "delta": "1/9999"}, None)),
+    whole(budgets={}), whole(budgets={"others": {"epsilon": "4", "delta": "1/1000000"}}),
 ]  # fmt: skip
+
+
+def test_a_memory_that_is_whole_is_read(folder):
+    """So that what is damaged below is damaged in one place."""
+    folder.mkdir()
+    (folder / MEMORY).write_text(whole())
+    refused("call.answered", lambda: remembered(folder, job="j-2"))
+    assert remembered(folder) == []
 
 
 @pytest.mark.parametrize("content", DAMAGED)
 def test_a_damaged_memory_answers_nothing_and_stays_as_it_is(folder, content):
     folder.mkdir()
-    content = content.replace("KEY", KEYS["hospital-a"])
     (folder / MEMORY).write_text(content)
     text = refused("call.memory", lambda: remembered(folder))
     assert MEMORY in text
     assert (folder / MEMORY).read_text() == content
-    assert [each.name for each in folder.iterdir()] == [MEMORY]
+    assert {each.name for each in folder.iterdir()} == {MEMORY, LOCK}
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe{", b"{" + b" " * 1_000_001])
@@ -388,8 +430,9 @@ def test_the_memory_is_its_owners(folder):
     finally:
         os.umask(before)
     assert stat.S_IMODE((folder / MEMORY).stat().st_mode) == 0o600
+    assert stat.S_IMODE((folder / COUNT).stat().st_mode) == 0o600
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    assert [each.name for each in folder.iterdir()] == [MEMORY]
+    assert {each.name for each in folder.iterdir()} == {MEMORY, COUNT, LOCK}
 
 
 def test_what_cannot_be_noted_is_not_answered_and_changes_nothing(folder):

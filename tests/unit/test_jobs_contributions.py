@@ -27,6 +27,7 @@ from jobs.key_holder import NoKeyHolder
 from jobs.kind import Host, Image
 from jobs.masking import Masking
 from jobs.model import job_with
+from jobs.pinned import Pinned
 from jobs.reconciler import Reconciler
 from jobs.releasing import Releasing
 from jobs.schedule import Node
@@ -36,6 +37,7 @@ from jobs.transitions import JobState
 from policies import budget, identity, lifecycle
 from policies.policy_file import parse_policy
 from policies.populations import create_population
+from privacy.accountant import Loss
 from privacy.encrypted.header import Header
 from privacy.encrypted.plan_model import EncryptedPlan
 from privacy.encrypted.shares import partners_of
@@ -94,6 +96,11 @@ class Opening(NoKeyHolder):
 
     def opens(self, key):
         return key == KEY and not self.away
+
+    def pinned(self):
+        providers = {f"clinic-{letter}": public_line(f"clinic-{letter}") for letter in LETTERS}
+        left = Loss(rho=Fraction(100), delta=Fraction(1))
+        return None if self.away else {"patients": Pinned("zcdp", 2, 1, False, providers, left)}
 
 
 class Clinics:

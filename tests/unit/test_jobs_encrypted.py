@@ -248,8 +248,8 @@ def test_anything_else_in_its_place_is_not_believed(told):
 def test_whether_it_opens_is_asked_seldom_and_never_raises(monkeypatch):
     asked = []
     found = holder({"/v1/key": keys_told()})
-    get = found._http.get
-    monkeypatch.setattr(found._http, "get", lambda *given, **how: asked.append(1) or get(*given, **how))
+    stream = found._http.stream
+    monkeypatch.setattr(found._http, "stream", lambda *given, **how: asked.append(1) or stream(*given, **how))
     assert [found.opens(context().key) for _ in range(5)] == [True] * 5
     assert len(asked) == 1
     assert not found.opens("sha256:" + "0" * 64)

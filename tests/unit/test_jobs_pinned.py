@@ -1,12 +1,16 @@
 """What the key holder has pinned, as it tells it and as a plan meets it: every refusal, and nothing of another form believed."""
 
 import json
+import time
+from contextlib import nullcontext
 from fractions import Fraction
+from types import SimpleNamespace
 
 import httpx
 import pytest
 
 from core.errors import Invalid, Unavailable
+from jobs import service
 from jobs.key_holder import HttpKeyHolder
 from jobs.pinned import Pinned, check_pinned
 from privacy.accountant import Loss
@@ -149,3 +153,45 @@ def test_an_answer_that_is_no_json_or_too_deep_of_it_stops_nothing(body):
         found.keys()
     with pytest.raises(Unavailable):
         found.followed()
+
+
+class Used:
+    """A key holder whose account of the population is used up, and a plan that would cost more."""
+
+    facts = SimpleNamespace(encrypted=object())
+
+    def pinned(self):
+        return pinned(left=TOLD["left"] | {"rho": "0"})
+
+    def digest(self):
+        return "the identity"
+
+    def to_json(self):
+        return PLAN
+
+
+@pytest.mark.parametrize(("earlier", "is_refused"), [(None, True), ("j-earlier", False)])
+def test_the_same_as_was_answered_before_needs_nothing_of_the_key_holder(monkeypatch, earlier, is_refused):
+    """It is answered with the earlier release and costs the population nothing (R16), also at the end of the account."""
+    monkeypatch.setattr(service, "_answering", lambda _, identity: earlier if identity == "the identity" else None)
+    asks = service.JobService(None, None, SimpleNamespace(key_holder=Used()))
+    with pytest.raises(Invalid) if is_refused else nullcontext():
+        asks._check_pinned(None, Used())
+
+
+def test_a_key_holder_that_answers_in_drips_is_away_after_a_second():
+    """The jobs of all others wait while it is asked."""
+
+    class Drips(httpx.SyncByteStream):
+        def __iter__(self):
+            for _ in range(100):
+                time.sleep(0.2)
+                yield b" "
+
+    found = HttpKeyHolder(
+        "http://keyholder", public_line("holder"), httpx.MockTransport(lambda _: httpx.Response(200, stream=Drips()))
+    )
+    begun = time.monotonic()
+    assert found.pinned() is None
+    assert not found.opens("a key")
+    assert time.monotonic() - begun < 10, "20 seconds of drips are not waited for"

@@ -132,7 +132,7 @@ def test_a_known_program_is_answered_while_others_wait(reader, pool):
 @pytest.mark.parametrize(
     ("answer", "code"),
     [
-        (None, "program.syntax"), (b'{"problem": "program.no_analyse", "text": "none", "line": 1, "column": 1}', "program.no_analyse"),
+        (b'{"problem": "program.no_analyse", "text": "none", "line": 1, "column": 1}', "program.no_analyse"),
         (b'{"imports": [{"module": "torch", "guarded": false, "line": 2, "column": 1}]}', "program.import"),
     ],
 )  # fmt: skip

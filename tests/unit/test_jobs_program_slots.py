@@ -13,7 +13,7 @@ import pytest
 
 from assets.physical import parquet_bytes
 from core.tier import Tier
-from jobs.lane import LaneWork, TableShare, run_lane
+from jobs.lane import QUIET_SECONDS, LaneWork, TableShare, run_lane
 from jobs.program_lane import ProgramForm
 from privacy.programs.outputs import Aggregate, Output
 from sandbox.fake_runtime import FakeRuntime
@@ -23,15 +23,15 @@ from tests.api_world import frame
 from tests.policies_world import quick_folder
 
 START, OWN, REMOVAL = 0.2, 0.3, 0.3
-SLOT = START + OWN + REMOVAL + 0.1
+SLOT = START + OWN + REMOVAL + QUIET_SECONDS + 0.1
 OUTPUT = Output("x", None, Decimal(0), Decimal(1), Decimal(0), Aggregate.MEAN)
 
 
 class SlowToRemove(FakeRuntime):
     """Keeps the port's promise: `run` returns within about a second after `wall_seconds`. Notes when each block's was called."""
 
-    def __init__(self, hangs):
-        self.called, self.hangs = {}, hangs
+    def __init__(self, hangs, removal=REMOVAL):
+        self.called, self.hangs, self.removal = {}, hangs, removal
         super().__init__(self._program, test="slots")
 
     def _program(self, spec, instruction):
@@ -45,7 +45,7 @@ class SlowToRemove(FakeRuntime):
             self.called[json.loads(instruction[4:])["blocks"][0]["index"]] = time.monotonic()
         outcome = super().run(spec, instruction, cancelled)
         if outcome.end is End.TIMED_OUT:
-            time.sleep(REMOVAL)
+            time.sleep(self.removal)
         return outcome
 
 
@@ -72,6 +72,18 @@ def test_a_container_begins_at_its_planned_time_whatever_the_ones_before_did():
         run_lane(work, runtime, lambda: False)
     late = {index: at - begun - 0.2 - index * SLOT for index, at in runtime.called.items()}
     assert max(late.values()) < 0.1, late
+
+
+def test_a_container_that_would_begin_late_is_not_run_and_the_one_after_begins_on_time():
+    """Its program would know from the clock what the block before did, and could be late in turn (R11)."""
+    runtime = SlowToRemove(hangs={1}, removal=REMOVAL + QUIET_SECONDS)
+    with lane(blocks=4) as work:
+        begun = time.monotonic()
+        result = run_lane(work, runtime, lambda: False)
+    assert sorted(runtime.called) == [0, 1, 3]
+    assert sorted(result.partials) == [0, 3]
+    assert runtime.called[3] - begun - 0.2 - 3 * SLOT < 0.1
+    assert b"a block was not run" in result.sealed
 
 
 def test_what_a_lane_has_when_its_time_is_over_counts_and_nothing_else_is_begun():

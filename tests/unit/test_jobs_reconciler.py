@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from assets.catalogue import register
 from assets.ingest import Ingest
@@ -32,8 +32,8 @@ from jobs.kind import Host, Image
 from jobs.lane import run_lane
 from jobs.model import job_with
 from jobs.ray_scheduler import LOST
-from jobs.reconciler import INFRASTRUCTURE, MAX_ATTEMPTS, SWEEP_EVERY, Reconciler
-from jobs.records import releases
+from jobs.reconciler import HELD, INFRASTRUCTURE, MAX_ATTEMPTS, SWEEP_EVERY, Reconciler
+from jobs.records import jobs, releases
 from jobs.releasing import Releasing
 from jobs.schedule import SEAL_SECONDS, Node
 from jobs.service import JobService
@@ -635,7 +635,51 @@ def test_containers_that_are_slow_to_end_delay_no_release_but_the_next_job(hospi
         runtime.let_go.set()
         reconciler._ended.exception(timeout=60)
         reconciler.step()
+        assert hospital.state(second) == "queued", "not as soon as they are gone: that would tell when"
+        hospital.clock.advance(HELD.total_seconds())
+        reconciler.step()
         assert hospital.state(second) == "running"
+
+
+def test_containers_that_no_engine_removed_are_swept_before_the_next_job_starts(hospital):
+    runtime, first = FakeRuntime(honest, test=__name__), hospital.submit()
+    reconciler = hospital.process(runtime)
+    reconciler.step()
+    runtime.reachable = False
+    assert hospital.run_until(reconciler, first) == "released"
+    second = hospital.submit(epsilon="0.4")
+    runtime.reachable = True
+    leave_container(runtime, first)
+    runtime.reachable = False
+    reconciler.step()
+    assert hospital.state(second) == "queued"
+    runtime.reachable = True
+    reconciler.step()
+    assert hospital.state(second) == "running"
+    assert all(each["banyan.job"] != first for each in runtime.listing({"banyan.owner": "hospital"}))
+
+
+def test_a_sealed_log_that_cannot_be_kept_leaves_neither_containers_nor_rows(hospital, monkeypatch, caplog):
+    def fail(*_):
+        raise Unavailable("folder.not_private", "the folder is open to others")
+
+    monkeypatch.setattr(Staging, "keep_sealed", fail)
+    runtime, job = FakeRuntime(honest, test=__name__), hospital.submit()
+    reconciler = hospital.process(runtime)
+    assert hospital.run_until(reconciler, job) == "released"
+    assert "sealed log" in caplog.text
+    assert runtime.listing({"banyan.owner": "hospital"}) == []
+    assert reconciler.halted is None
+
+
+def test_a_plan_of_an_earlier_version_is_refused_before_anything_is_charged(hospital):
+    job = hospital.submit()
+    with changing(hospital.journal.engine) as connection:
+        stored = json.loads(connection.execute(select(jobs.c.plan).where(jobs.c.id == job)).scalar_one())
+        del stored["query"]
+        connection.execute(update(jobs).where(jobs.c.id == job).values(plan=json.dumps(stored)))
+    assert hospital.run_until(hospital.process(), job) == "refused"
+    assert hospital.view(job)["refusal"]["code"] == "job.plan_outdated"
 
 
 # Crashes

@@ -20,6 +20,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
+from banyan import credentials
 from banyan.cli import screen
 from banyan.cli.account import Json
 from banyan.cli.calls import answer, call_of
@@ -90,6 +91,13 @@ def encrypt(
     job: Annotated[
         str | None, typer.Option(help="Encrypt for one job that asks for it: banyan calls ASSET.", metavar="JOB")
     ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            help="From now on your answers to jobs may cost so much in all: 4, or 4:1e-6 with its δ. Else as before, at first as declared.",
+            metavar="EPSILON",
+        ),
+    ] = None,
     null_value: Annotated[
         list[str] | None, typer.Option(help="A text that means an empty cell, such as NA.", metavar="TEXT")
     ] = None,
@@ -108,9 +116,12 @@ def encrypt(
     check_output(output, force=force, inputs=(data, declaration, context, key_path))
     if output.suffix.lower() != HEV_SUFFIX:
         raise Refused("file.format", f"{output} is no name for an upload", way_out=f"-o {output.stem}{HEV_SUFFIX}")
+    if budget is not None and job is None:
+        raise Refused("option.job", "a budget is for what jobs ask for", way_out="--job JOB --asset ASSET")
     call = None if job is None else call_of(asset, job)
     with _extra():
         from banyan.encrypt import bounding, hev_writer, rows, words  # noqa: PLC0415 - needs the extra
+        from banyan.encrypt.calls import check_stored  # noqa: PLC0415
         from banyan.encrypt.flags import Flags  # noqa: PLC0415
     flags = Flags(unit, provider, population, units, max_groups, group_by, column or [], square or [], features, target)
     declared, public = _sources(asset, declaration, context, flags)
@@ -119,13 +130,15 @@ def encrypt(
     _check_holder(public, key_holder, quiet=quiet)
     signing = signing_key.opened(key_path)
     signing_key.check_declared(signing, declared.signing_key)
+    if asset is not None and call is None:
+        check_stored(credentials.folder(), asset, declared.terms.population, stored=declared.stored)
     with _progress("reading rows", TimeRemainingColumn(), quiet=quiet) as told:
         found = rows.read_rows(data, declared, drop_nulls=drop_nulls, progress=told)
     parts = bounding.bounded(found, declared.terms)
     vectors, share = parts.vectors if declared.stored else {}, None
-    if call is not None:
+    if asset is not None and call is not None:
         with _extra():
-            vectors, share = answer(call, parts.vectors, declared.terms, signing, quiet=quiet)
+            vectors, share = answer(asset, call, parts.vectors, declared, signing, budget=budget, quiet=quiet)
     with _progress("encrypting", TimeRemainingColumn(), quiet=quiet) as told:
         header = hev_writer.write_hev(output, vectors, declared.terms, public, signing, share, told)
     _say(output, header, list(vectors), public, words.local(found, parts), quiet=quiet, as_json=as_json)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from banyan.encrypt.declaration_file import Field, read_declaration
+from banyan.encrypt.spending import Budget
 from banyan.encrypt.terms import Bounded, LeastSquares, Terms
 from banyan.errors import Refused
 
@@ -29,6 +30,7 @@ class Declared:
     null_values  the texts that mean that a cell holds nothing
     signing_key  the provider's Ed25519 public key in base64; None where nothing says it
     stored       whether the service keeps what is encrypted; if not, each job is encrypted for
+    budget       what the population may lose, if the server told one that is accounted in zcdp
     """
 
     terms: Terms
@@ -36,6 +38,7 @@ class Declared:
     null_values: tuple[str, ...] = ("",)
     signing_key: str | None = None
     stored: bool = True
+    budget: Budget | None = None
 
 
 def of_file(path: Path) -> Declared:
@@ -79,10 +82,16 @@ def of_asset(asset: str, entry: Mapping[str, Any]) -> Declared:
         terms, key, kind = told["terms"], told["signing_key"], entry["population"]["unit_type"]
         stored = told.get("stored", True) is not False
         nulls = tuple(str(text) for text in entry.get("null_values", ("",)))
-        return Declared(Terms.from_json(terms), kind == "int", nulls, str(key), stored)
+        return Declared(Terms.from_json(terms), kind == "int", nulls, str(key), stored, _budget(entry.get("budget")))
     except (KeyError, TypeError, ValueError):
         text = "the server declares terms that this version of the tool does not know"
         raise Refused("server.strange_answer", text, way_out="a newer version of banyan-client") from None
+
+
+def _budget(told: Any) -> Budget | None:
+    if not isinstance(told, Mapping) or told.get("accountant") != "zcdp":
+        return None
+    return Budget.from_json({name: told[name] for name in ("epsilon", "delta")})
 
 
 def on_grid(name: str, scale: int, ends: Sequence[str]) -> Bounded:
