@@ -322,6 +322,11 @@ def test_a_plan_that_hides_less_than_a_unit_changes_cannot_be_built():
         replace(plan, price=Loss(epsilon=plan.price.epsilon, delta=plan.price.delta / 2))
     with pytest.raises(ValueError, match="cost more"):
         replace(plan, sets=plan.sets * 2)
+    gaussian = planned(query(["SUM(age)"], "note"), epsilon=Fraction(1, 20), kind=NoiseKind.GAUSSIAN)
+    _, used = spent(gaussian)
+    assert used > Fraction(11, 20) * gaussian.delta / 2
+    with pytest.raises(ValueError, match="cost more"):  # half of δ is for the conversion
+        replace(gaussian, price=Loss(epsilon=gaussian.epsilon, delta=used * Fraction(19, 10)))
     with pytest.raises(ValueError, match="distinct units"):
         replace(plan, measures=tuple(m for m in plan.measures if m.adds is not Adds.UNITS))
 
