@@ -86,7 +86,7 @@ def test_the_reference_fits_into_eighty_columns() -> None:
 def test_every_command_of_the_readme_exists() -> None:
     known = set(commands())
     lines = [line.partition("#")[0] for block in blocks("") for line in block.split("\n") if line.startswith("banyan ")]
-    assert len(lines) == 10
+    assert len(lines) == 11
     for line in lines:
         words = shlex.split(line)[1:]
         assert (words[0],) in known or tuple(words[:2]) in known
