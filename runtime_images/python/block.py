@@ -38,7 +38,7 @@ def run(instruction: Mapping[str, Any], limits: Confined) -> NoReturn:
         os.dup2(limits.log, 2)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         # Before it is confined: in there are no files of rows, the reading of which nothing could interrupt, but their memory only.
-        mapped = _mapped(limits.folder) if limits.folder else None
+        mapped = tables_in(limits.folder) if limits.folder else None
         kernel.prctl(kernel.PR_SET_DUMPABLE, 1)  # or its own /proc/self would belong to root
         apply_measures(BLOCK, limits, namespaces=instruction["isolation"] == "namespaces")
         os.chdir(TEMPORARY)
@@ -61,7 +61,7 @@ def run(instruction: Mapping[str, Any], limits: Confined) -> NoReturn:
         os._exit(code)
 
 
-def _mapped(folder: str) -> dict[str, tuple[int, int]]:
+def tables_in(folder: str) -> dict[str, tuple[int, int]]:
     """Where in memory each `<table>.arrow` of the folder is then, by its name."""
     found = sorted(name for name in os.listdir(folder) if name.endswith(TABLE))  # noqa: PTH208 - see root.py
     return {name.removesuffix(TABLE): kernel.mapped(f"{folder}/{name}") for name in found}

@@ -79,7 +79,8 @@ def test_a_count_that_noise_made_negative_is_none_and_its_interval_does_not_reac
     table = release_encrypted(planned({"count": True}), {"units": [-10_000, -1, 5]})
     cells = [row["units"] for row in table.rows]
     assert [(cell["value"], cell["low"]) for cell in cells] == [(0, 0), (0, 0), (5, 0)]
-    assert cells[0]["high"] == 0
+    # As wide above as the noise is: a bare 0 would look exact.
+    assert cells[0]["high"] > 0
     assert cells[1]["high"] > 0
     assert any("negative" in note for note in table.notes)
 
