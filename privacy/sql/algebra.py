@@ -63,21 +63,10 @@ class Constant:
 
 
 @dataclass(frozen=True, eq=False)
-class Filter:
-    """The rows of `source` for which `condition` is TRUE."""
+class _RowByRow:
+    """At most one row for each of `source`, in its order."""
 
     source: Relation
-    condition: Expression
-
-    @property
-    def columns(self) -> tuple[Field, ...]:
-        """Those of the source."""
-        return self.source.columns
-
-    @property
-    def unique(self) -> Unique:
-        """As of the source."""
-        return self.source.unique
 
     @property
     def rows(self) -> int:
@@ -96,10 +85,26 @@ class Filter:
 
 
 @dataclass(frozen=True, eq=False)
-class Project:
+class Filter(_RowByRow):
+    """The rows of `source` for which `condition` is TRUE."""
+
+    condition: Expression
+
+    @property
+    def columns(self) -> tuple[Field, ...]:
+        """Those of the source."""
+        return self.source.columns
+
+    @property
+    def unique(self) -> Unique:
+        """As of the source."""
+        return self.source.unique
+
+
+@dataclass(frozen=True, eq=False)
+class Project(_RowByRow):
     """Expressions over `source`; a private source's unit stays in front without being named."""
 
-    source: Relation
     expressions: tuple[Expression, ...]
     names: tuple[str, ...]
 
@@ -119,21 +124,6 @@ class Project:
             kept[UNIT] = UNIT
         sets = (each for each in self.source.unique if each <= kept.keys())
         return frozenset(frozenset(kept[column] for column in each) for each in sets)
-
-    @property
-    def rows(self) -> int:
-        """Those of the source."""
-        return self.source.rows
-
-    @property
-    def private(self) -> bool:
-        """As the source."""
-        return self.source.private
-
-    @property
-    def ordered(self) -> bool:
-        """As the source."""
-        return self.source.ordered
 
 
 @dataclass(frozen=True, eq=False)

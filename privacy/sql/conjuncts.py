@@ -14,15 +14,21 @@ def placed(expression: Expression, places: Mapping[int, int]) -> Expression:
 
 def substituted(expression: Expression, by: Mapping[int, Expression]) -> Expression:
     """The expression with by[n] for every column n; shared parts stay shared."""
+    return moved((expression,), by)[0]
+
+
+def moved(expressions: Sequence[Expression], by: Mapping[int, Expression]) -> tuple[Expression, ...]:
+    """The expressions with by[n] for every column n; what they share with each other stays shared."""
     made = dict[int, Expression]()
-    for part in parts_of(expression):
-        if isinstance(part, ColumnRef):
-            made[id(part)] = by[part.index]
-        elif isinstance(part, Call):
-            made[id(part)] = Call(part.function, tuple(made[id(arg)] for arg in part.args))
-        else:
-            made[id(part)] = part
-    return made[id(expression)]
+    for expression in expressions:
+        for part in parts_of(expression) if id(expression) not in made else ():
+            if isinstance(part, ColumnRef):
+                made[id(part)] = by[part.index]
+            elif isinstance(part, Call):
+                made[id(part)] = Call(part.function, tuple(made[id(arg)] for arg in part.args))
+            else:
+                made[id(part)] = part
+    return tuple(made[id(expression)] for expression in expressions)
 
 
 def conjuncts(condition: Expression) -> list[Expression]:

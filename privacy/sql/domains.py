@@ -12,10 +12,11 @@ from itertools import product
 
 from privacy.sql.algebra import Constant, Relation, Scan, Stacked, Summary
 from privacy.sql.asked import Grouping
+from privacy.sql.conjuncts import moved
 from privacy.sql.effort import Effort
 from privacy.sql.expressions import Call, ColumnRef, Expression, Value, columns_in, parts_of
 from privacy.sql.facts import WHOLE, Facts
-from privacy.sql.flattening import Flat, flattened, moved
+from privacy.sql.flattening import Flat, flattened
 from privacy.sql.held import Held, held
 from privacy.sql.listed_rows import MAX_ROWS, Joining, Listed, Row
 from privacy.sql.narrowing import declared_facts, flat_facts, known_of

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from privacy.sql.algebra import Expand, Filter, Lookup, Project, Relation
-from privacy.sql.conjuncts import conjuncts
-from privacy.sql.expressions import MAX_DEPTH, MAX_SIZE, Call, ColumnRef, Expression, depth, parts_of, size
+from privacy.sql.conjuncts import conjuncts, moved
+from privacy.sql.expressions import MAX_DEPTH, MAX_SIZE, Call, ColumnRef, Expression, depth, size
 from privacy.sql.relation_graph import relations_in
 
 
@@ -50,20 +50,6 @@ def flattened(relation: Relation) -> Flat:
     for part in relations_in(relation):
         done[id(part)] = _flat(part, done)
     return done[id(relation)]
-
-
-def moved(expressions: Sequence[Expression], by: Mapping[int, Expression]) -> tuple[Expression, ...]:
-    """The expressions with by[n] for every column n; what they share with each other stays shared."""
-    made = dict[int, Expression]()
-    for expression in expressions:
-        for part in parts_of(expression) if id(expression) not in made else ():
-            if isinstance(part, ColumnRef):
-                made[id(part)] = by[part.index]
-            elif isinstance(part, Call):
-                made[id(part)] = Call(part.function, tuple(made[id(arg)] for arg in part.args))
-            else:
-                made[id(part)] = part
-    return tuple(made[id(expression)] for expression in expressions)
 
 
 def _flat(relation: Relation, done: Mapping[int, Flat]) -> Flat:

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from privacy.sql.conjuncts import moved
 from privacy.sql.effort import Effort
 from privacy.sql.evaluate import evaluator
 from privacy.sql.expressions import Call, ColumnRef, Expression, columns_in, size
 from privacy.sql.facts import Facts, Unfit
-from privacy.sql.flattening import moved
 from privacy.sql.held import Held
 
 MAX_ROWS = 100_000  # rows of a public table, and combinations of rows, that are looked at

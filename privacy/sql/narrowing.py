@@ -12,12 +12,13 @@ from dataclasses import replace
 from privacy.sql.aggregates import inner_facts
 from privacy.sql.algebra import Constant, Relation, Scan, Stacked, Summary, facts_over
 from privacy.sql.asked import Grouping
+from privacy.sql.conjuncts import moved
 from privacy.sql.effort import Effort
 from privacy.sql.ends import Interval, hull
 from privacy.sql.evaluate import evaluator
 from privacy.sql.expressions import Call, ColumnRef, Expression, columns_in, size
 from privacy.sql.facts import WHOLE, Facts, Unfit, united
-from privacy.sql.flattening import Flat, Source, flattened, moved
+from privacy.sql.flattening import Flat, Source, flattened
 from privacy.sql.functions import facts_of
 from privacy.sql.functions.forms import factors
 from privacy.sql.held import held
