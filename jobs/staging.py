@@ -134,10 +134,12 @@ class Staging:
         try:
             kind = job.plan["kind"]
             KINDS[kind].form(job.request, job.plan, is_mock=job.mode == MOCK)
-            _ = [job.plan[name] for name in NEEDED.get(kind, ())]
+            is_whole = all(name in job.plan for name in NEEDED.get(kind, ()))
         except (KeyError, TypeError, ValueError):
+            is_whole = False
+        if not is_whole:
             text = "the job was planned by an earlier version of this server; nothing was charged"
-            raise Conflict("job.plan_outdated", text, way_out="submit it again") from None
+            raise Conflict("job.plan_outdated", text, way_out="submit it again")
 
     def clear_job(self, job: Job) -> None:
         """Remove what a killed task of this job may have left in the clear."""

@@ -31,7 +31,7 @@ def calls(
     ε is computed here from the noise that a job asks for, at the δ of your budget.
     """
     from banyan.encrypt.calls import account_of  # noqa: PLC0415 - slow to load
-    from banyan.encrypt.declared import of_asset  # noqa: PLC0415
+    from banyan.encrypt.declared import of_asset  # noqa: PLC0415 - as above
 
     with Client() as client:
         found, declared = client.calls(asset), of_asset(asset, client.asset(asset))
@@ -59,7 +59,7 @@ def calls(
 def _cost(call: Mapping[str, Any], account: Account | None) -> dict[str, Any] | None:
     """What a call would cost by what it asks for; None for one that cannot be read or compared."""
     from banyan.encrypt.calls import price_of  # noqa: PLC0415 - slow to load
-    from banyan.encrypt.spending import up  # noqa: PLC0415
+    from banyan.encrypt.spending import up  # noqa: PLC0415 - as above
 
     try:
         rho = price_of(call)
@@ -82,7 +82,7 @@ def answer(
 ) -> tuple[dict[str, list[int]], Share]:
     """The numbers to encrypt for a job, with one's share of noise and masks. Raises Refused (`call.…`, `option.budget`)."""
     from banyan.encrypt import calls as checks  # noqa: PLC0415 - needs the extra
-    from banyan.encrypt.contribution import contributed  # noqa: PLC0415
+    from banyan.encrypt.contribution import contributed  # noqa: PLC0415 - as above
 
     share = checks.share_of(call, declared.terms)
     noted = checks.remember(

@@ -121,8 +121,8 @@ def encrypt(
     call = None if job is None else call_of(asset, job)
     with _extra():
         from banyan.encrypt import bounding, hev_writer, rows, words  # noqa: PLC0415 - needs the extra
-        from banyan.encrypt.calls import check_stored  # noqa: PLC0415
-        from banyan.encrypt.flags import Flags  # noqa: PLC0415
+        from banyan.encrypt.calls import check_stored  # noqa: PLC0415 - as above
+        from banyan.encrypt.flags import Flags  # noqa: PLC0415 - as above
     flags = Flags(unit, provider, population, units, max_groups, group_by, column or [], square or [], features, target)
     declared, public = _sources(asset, declaration, context, flags)
     declared = replace(declared, null_values=tuple(null_value)) if null_value else declared
@@ -154,7 +154,7 @@ def upload(
     """Send an upload as the next version of your asset, or what was encrypted for a job to that job. Earlier versions stay."""
     with _extra():
         from banyan.encrypt import upload_fit  # noqa: PLC0415 - needs the extra
-        from banyan.encrypt.declared import of_asset  # noqa: PLC0415
+        from banyan.encrypt.declared import of_asset  # noqa: PLC0415 - as above
     header = upload_fit.header_of(file)
     with Client() as client:
         asset = asset or upload_fit.asset_of(header, client.assets(""))
@@ -179,7 +179,7 @@ def _sources(
 ) -> tuple[Declared, PublicContext]:
     """The terms from the one place that says them, and the key under which to encrypt."""
     from banyan.encrypt import declared  # noqa: PLC0415 - needs the extra
-    from banyan.encrypt.flags import of_flags  # noqa: PLC0415
+    from banyan.encrypt.flags import of_flags  # noqa: PLC0415 - as above
 
     said = [name for name, value in (("--asset", asset), ("--declaration", declaration)) if value] + flags.given
     if len(said) > 1 and (asset or declaration):
