@@ -443,3 +443,31 @@ def test_the_scientific_stack_works_inside(lane):
     preload = ["pandas", "polars", "duckdb", "sklearn.ensemble", "scipy.stats", "statsmodels.api", "lifelines"]
     ran = lane.run(code, tables, preload=preload, cpu_seconds_per_block=1.0, slot_seconds=1.3)
     assert dict(zip(LIBRARIES, ran.values, strict=True)) == dict(zip(LIBRARIES, ANSWERS, strict=True)), ran.sealed
+
+
+SLOW_ONCE = """
+
+_ends, _end = [], end_all_but
+
+
+def end_all_but(spared):
+    _end(spared)
+    _ends.append(1)
+    if len(_ends) == 2:  # the first is that of the trial of the measures
+        time.sleep(0.5)
+"""
+
+
+def test_a_block_that_would_begin_late_is_not_run_and_the_one_after_begins_on_time(lane, tmp_path):
+    """It would know from the clock what the one before did, and could be late in turn (R11)."""
+    slow = tmp_path / "slow"
+    shutil.copytree(RUNNER, slow, ignore=shutil.ignore_patterns("*.lock", "*.in", "__pycache__"))
+    with (slow / "attendance.py").open("a") as file:
+        file.write(SLOW_ONCE)
+    programs = {"starts": "return time.monotonic()"}
+    ran = lane.run(doing(programs), rows_for(["starts"] * 4), runner=slow)
+    first, second, third, fourth = ran.values
+    assert (second, ran.end) == (None, End.FAILED)
+    assert "block 11 was not run: what was before it was not gone in time" in ran.sealed
+    assert third - first == pytest.approx(0.8, abs=0.06)
+    assert fourth - third == pytest.approx(0.4, abs=0.06)
