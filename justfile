@@ -46,12 +46,17 @@ fix: setup
     {{ bin }}/ruff check --fix
     {{ bin }}/ruff format
 
+# what the tests of the compiled pass need: they compile it with warnings as errors, and with sanitizers
+[private]
+compiler:
+    @command -v gcc >/dev/null || scripts/system_packages.sh gcc libc6-dev
+
 # all tests but the slow ones
-test *args: demo-data
+test *args: demo-data compiler
     {{ with_engine }} {{ python }} -m pytest -m "not slow" {{ args }}
 
 # all tests
-test-all *args: demo-data
+test-all *args: demo-data compiler
     {{ with_engine }} {{ python }} -m pytest {{ args }}
 
 # hostile programs against the sandbox, in every tier the engine has; ends with a table
