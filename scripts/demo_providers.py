@@ -10,7 +10,7 @@ import urllib.request
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from demo_server import BIN, Demo, free_port, say
+from demo_server import BIN, Demo, free_port, quietly, say
 
 PASSPHRASE = "the passphrase of the demo, which is no secret"
 PLACEHOLDER = "REPLACE WITH WHAT banyan provider-key SHOWS"
@@ -71,12 +71,7 @@ class KeyHolder:
 
     def run(self, *words: str) -> str:
         """A command of its operator."""
-        done = subprocess.run(
-            [BIN / "banyan-keyholder", *words], env=self.environment, capture_output=True, text=True, check=False
-        )
-        if done.returncode:
-            raise SystemExit(f"banyan-keyholder {' '.join(words)} failed:\n{done.stdout}{done.stderr}")
-        return done.stdout
+        return quietly("banyan-keyholder", *words, environment=self.environment, folder=self.demo.folder)
 
     def stop(self) -> None:
         """End it."""
@@ -110,17 +105,7 @@ class Provider:
             writer.writerows(rows)
 
     def _banyan(self, *words: str | Path) -> str:
-        done = subprocess.run(
-            [BIN / "banyan", *map(str, words)],
-            env=self.environment,
-            cwd=self.folder,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            raise SystemExit(f"banyan {words[0]} failed:\n{done.stdout}{done.stderr}")
-        return done.stdout
+        return quietly("banyan", *words, environment=self.environment, folder=self.folder)
 
     def encrypt(self, signer: str, *, show: bool) -> None:
         """Fetch the public context, encrypt at home, and send what is encrypted."""

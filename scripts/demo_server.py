@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -26,6 +26,17 @@ PEOPLE = {
     "rob": ("researcher", "university"),
     "ada": ("auditor", "audit-office"),
 }
+
+
+def quietly(*command: str | Path, environment: Mapping[str, str], folder: Path) -> str:
+    """What one of our commands prints, run in a folder; ends the demo if it fails."""
+    words = [str(word) for word in command]
+    done = subprocess.run(
+        [BIN / words[0], *words[1:]], env=environment, cwd=folder, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise SystemExit(f"{' '.join(words)} failed:\n{done.stdout}{done.stderr}")
+    return done.stdout
 
 
 class Demo:
@@ -102,17 +113,7 @@ class Demo:
 
     def quiet(self, *command: str) -> str:
         """Run a command that is not shown; ends the demo if it fails."""
-        done = subprocess.run(
-            [BIN / command[0], *command[1:]],
-            env=self.environment,
-            cwd=self.folder,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            raise SystemExit(f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}")
-        return done.stdout
+        return quietly(*command, environment=self.environment, folder=self.folder)
 
     def digest_of(self, policy: str) -> str:
         """The content hash that an approver approves."""
